@@ -1,0 +1,64 @@
+package cache
+
+import "sync/atomic"
+
+// Result says how [Cache.Do] came by its answer.
+type Result uint8
+
+const (
+	// Miss: this call started the load that answered it.
+	Miss Result = iota
+	// Hit: the value was in memory.
+	Hit
+	// Shared: the answer is that of a load which another call had started.
+	Shared
+	// Negative: the key was refused from memory.
+	Negative
+)
+
+// String returns the result's name in lower case.
+func (r Result) String() string {
+	switch r {
+	case Miss:
+		return "miss"
+	case Hit:
+		return "hit"
+	case Shared:
+		return "shared"
+	case Negative:
+		return "negative"
+	}
+	return "unknown"
+}
+
+// Stats is a snapshot of what a [Cache] holds and has done since it was made.
+type Stats struct {
+	// Entries and NegativeEntries count what is held in memory. Expired ones,
+	// which are never served, count until they are cleared away.
+	Entries, NegativeEntries int
+	// Hits, Misses, Shared and NegativeHits count the calls of Do by their
+	// [Result]. A call that gave up waiting counts as Shared or a Miss all the
+	// same.
+	Hits, Misses, Shared, NegativeHits uint64
+}
+
+// counters of one shard: spread, because every hit writes to one.
+type counters struct {
+	results [Negative + 1]atomic.Uint64
+}
+
+func (c *counters) count(r Result) { c.results[r].Add(1) }
+
+// Stats returns a snapshot. It is safe to call concurrently, and cheap enough for
+// a scrape but not for every call.
+func (c *Cache[V]) Stats() Stats {
+	s := Stats{Entries: c.values.len(), NegativeEntries: c.refusals.len()}
+	for i := range c.shards {
+		results := &c.shards[i].results
+		s.Hits += results[Hit].Load()
+		s.Misses += results[Miss].Load()
+		s.Shared += results[Shared].Load()
+		s.NegativeHits += results[Negative].Load()
+	}
+	return s
+}

@@ -1,0 +1,320 @@
+package interceptor
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"time"
+	"weak"
+
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/cache"
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/telemetry"
+)
+
+// VerifyFunc asks the session's owner about a credential. It returns the session;
+// or an error that wraps [ErrInvalidSession], when there is no such session, or
+// [ErrUnavailable], when it could not find out. A nil session with a nil error
+// means that there is none.
+//
+// token is the credential that the first successful extractor found, header the
+// header of the request; see [WithKeyHeaders] for how much of it. Both belong to
+// the callback. Behind a cache ctx is not that of the call: it ends after
+// Policy.VerifyTimeout and carries the trace and the baggage of the call, and what
+// [WithKeyContext] carries over. Without a cache it is a child of the call's, bounded
+// by cache.DefaultVerifyTimeout. Implementations must be safe to call
+// concurrently, should return soon after ctx ends (they are abandoned then), and
+// must not put the token in an error.
+type VerifyFunc[S any] func(ctx context.Context, token string, header http.Header) (S, error)
+
+// MapFunc turns a verified session into an identity, which is copied. Its errors
+// mean what those of [VerifyFunc] mean. A nil AuthContext, one without a Subject,
+// or one whose ExpiresAt has passed refuses the call. ctx is as for VerifyFunc,
+// and implementations must be safe to call concurrently.
+type MapFunc[S any] func(ctx context.Context, session S) (*authcontext.AuthContext, error)
+
+// Authenticator authenticates calls by their session. It is made by
+// [NewSessionAuth], is safe for concurrent use, and needs no closing.
+type Authenticator struct {
+	// The callbacks, their type forgotten: an Authenticator is not generic.
+	verify     func(ctx context.Context, token string, header http.Header) (any, error)
+	mapSession func(ctx context.Context, session any) (*authcontext.AuthContext, error)
+
+	cache       *cache.Cache[*identity] // nil: none
+	extractors  []extractor
+	keyHeaders  []headerName // nil: the verifier gets the whole header
+	carry       func(from, to context.Context) (context.Context, string)
+	skip        methodSet
+	optional    bool
+	instruments *telemetry.Instruments
+}
+
+// identity is what one verification found out. It is shared and never modified.
+type identity struct {
+	*authcontext.Identity
+	// The verification's span, for links to it, in 25 bytes: a cache holds many.
+	traceID trace.TraceID
+	spanID  trace.SpanID
+	flags   trace.TraceFlags
+}
+
+// NewSessionAuth returns an Authenticator that verifies sessions with verify and
+// makes identities of them with mapSession. Without options every call must carry
+// a bearer token or a cookie, and each one is verified. The error names every
+// option that is not valid.
+func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...Option) (*Authenticator, error) {
+	c := newConfig(opts)
+	a := &Authenticator{carry: c.carry, optional: c.optional}
+	var errs [6]error
+	if verify == nil || mapSession == nil {
+		errs[0] = errors.New("interceptor: NewSessionAuth needs a verify and a map callback")
+	}
+	a.extractors, errs[1] = parseExtractors(c.extractors)
+	a.keyHeaders, errs[2] = parseKeyHeaders(c.keyHeaders)
+	a.skip, errs[3] = newMethodSet(c.skip)
+	a.instruments, errs[4] = telemetry.New(c.tracers, c.meters)
+	if c.policy != nil {
+		a.cache, errs[5] = cache.New[*identity](*c.policy)
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	a.verify = func(ctx context.Context, token string, header http.Header) (any, error) {
+		session, err := verify(ctx, token, header)
+		if err == nil && isNil(session) {
+			err = ErrInvalidSession
+		}
+		return session, err
+	}
+	a.mapSession = func(ctx context.Context, session any) (*authcontext.AuthContext, error) {
+		s, _ := session.(S) // it came from verify
+		return mapSession(ctx, s)
+	}
+	return a, a.observe()
+}
+
+// observe reports the cache's size for as long as the cache is in use: there is
+// nothing to close, and a meter provider may live longer.
+func (a *Authenticator) observe() error {
+	if a.cache == nil {
+		return nil
+	}
+	ref := weak.Make(a.cache)
+	registration, err := a.instruments.ObserveEntries(func() (sessions, refusals int) {
+		if c := ref.Value(); c != nil {
+			stats := c.Stats()
+			return stats.Entries, stats.NegativeEntries
+		}
+		return 0, 0
+	})
+	if err == nil {
+		runtime.AddCleanup(a.cache, func(r metric.Registration) { _ = r.Unregister() }, registration)
+	}
+	return err
+}
+
+// Stats returns a snapshot of the cache. It is zero without one.
+func (a *Authenticator) Stats() cache.Stats {
+	if a.cache == nil {
+		return cache.Stats{}
+	}
+	return a.cache.Stats()
+}
+
+// Authenticate authenticates a request by its header: that of an HTTP request, or
+// one that [authmd.Header] made. It is what the interceptors do, without gRPC, and
+// knows no skipped methods. header is not modified or retained.
+//
+// The errors are those of the interceptors. The identity, which is shared and must
+// not be modified, is nil with a nil error only with [WithOptionalAuth], when
+// header carries no credential.
+func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (*authcontext.AuthContext, error) {
+	id, err := a.authenticate(ctx, &request{
+		headers: &supplied{authmd.Clean(header), append([]string(nil), header["Host"]...)},
+	})
+	if id == nil {
+		return nil, err
+	}
+	return id.AuthContext(), nil
+}
+
+// authenticate returns the identity of a call, or why it is refused. Without a
+// credential, where that is allowed, both are nil.
+func (a *Authenticator) authenticate(ctx context.Context, r *request) (*identity, error) {
+	id, result, refused := a.decide(ctx, r)
+	switch {
+	case refused != nil:
+		a.instruments.Record(ctx, result, refused.kind, refused.by)
+		return nil, refused
+	case id == nil:
+		a.instruments.Record(ctx, result, telemetry.NoError, trace.SpanContext{})
+	default:
+		a.instruments.Record(ctx, result, telemetry.NoError, id.verifiedBy())
+	}
+	return id, nil
+}
+
+// decide is authenticate with how the answer was come by.
+func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, result telemetry.Result, refused *failure) {
+	defer func() {
+		if r := recover(); r != nil { // in an Extractor or the func of WithKeyContext
+			a.instruments.RecordException(ctx, exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
+			id, result, refused = nil, telemetry.Rejected, verificationFailed
+		}
+	}()
+	refused = a.read(ctx, r)
+	switch {
+	case refused != nil:
+		return nil, telemetry.Rejected, refused
+	case r.token == "" && a.optional:
+		return nil, telemetry.Anonymous, nil
+	case r.token == "":
+		return nil, telemetry.Rejected, missingCredentials
+	}
+	if a.cache == nil {
+		id, refused = a.verifyAlone(ctx, r)
+		return id, telemetry.Verified, refused
+	}
+	if id, ok := a.cache.Get(r.key); ok {
+		return id, telemetry.Hit, nil
+	}
+	id, how, err := a.cache.Do(ctx, r.key, func(fresh context.Context) (*identity, time.Time, error) {
+		id, err := a.resolve(carryOver(fresh, ctx, r.carried), r)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		return id, id.AuthContext().ExpiresAt, nil
+	})
+	if err != nil {
+		return nil, resultOf(how), answered(ctx, err)
+	}
+	return id, resultOf(how), nil
+}
+
+// verifyAlone verifies for one call, on a context of its own making.
+func (a *Authenticator) verifyAlone(ctx context.Context, r *request) (*identity, *failure) {
+	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
+	defer cancel()
+	id, err := cache.Call(bounded, func(ctx context.Context) (*identity, error) { return a.resolve(ctx, r) })
+	if err != nil {
+		return nil, answered(ctx, err)
+	}
+	return id, nil
+}
+
+// resolve runs the callbacks in a span. Every error is a *failure.
+func (a *Authenticator) resolve(ctx context.Context, r *request) (id *identity, err error) {
+	ctx, span := a.instruments.Start(ctx)
+	refused, cause := verificationFailed, cache.ErrGoexit // unless a callback returns
+	defer func() {
+		if refused == nil {
+			span.End(ctx, telemetry.NoError, telemetry.Exception{})
+			return
+		}
+		span.End(ctx, refused.kind, exception(cause, a.secrets(r)))
+	}()
+	id, refused, cause = a.run(ctx, r)
+	by := span.SpanContext()
+	if refused != nil {
+		shared := *refused
+		shared.by = by
+		return nil, &shared
+	}
+	id.traceID, id.spanID, id.flags = by.TraceID(), by.SpanID(), by.TraceFlags()
+	return id, nil
+}
+
+// run runs the callbacks.
+func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refused *failure, cause error) {
+	session, err := protect(func() (any, error) { return a.verify(ctx, r.token, a.header(r)) })
+	if err != nil {
+		return nil, classify(err, verificationFailed), err
+	}
+	auth, err := protect(func() (*authcontext.AuthContext, error) { return a.mapSession(ctx, session) })
+	switch {
+	case err != nil:
+		return nil, classify(err, mappingFailed), err
+	case auth == nil:
+		return nil, invalidSession, errors.New("the map callback returned no AuthContext")
+	case auth.Subject == "":
+		return nil, invalidSession, errors.New("the map callback returned an AuthContext without a Subject")
+	case !auth.ExpiresAt.IsZero() && !auth.ExpiresAt.After(time.Now()):
+		return nil, expiredSession, errors.New("the session's ExpiresAt has passed")
+	}
+	auth = auth.Clone()
+	if auth.Type == "" {
+		auth.Type = authcontext.TypeSession
+	}
+	return &identity{Identity: authcontext.NewIdentity(auth, session)}, nil, nil
+}
+
+// protect turns a panic into an error.
+func protect[T any](callback func() (T, error)) (v T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &cache.PanicError{Value: r, Stack: debug.Stack()}
+		}
+	}()
+	return callback()
+}
+
+// carriedContext is the context of a shared verification: it ends with one
+// context and has the values of another.
+type carriedContext struct {
+	context.Context //nolint:containedctx // it is one
+	values          context.Context
+}
+
+func (c carriedContext) Value(key any) any {
+	if value := c.Context.Value(key); value != nil {
+		return value // a deadline's own bookkeeping
+	}
+	return c.values.Value(key)
+}
+
+// carryOver gives a shared verification the trace and the baggage of the call that
+// started it, and of its other values those that WithKeyContext chose.
+func carryOver(fresh, call, carried context.Context) context.Context {
+	if carried != nil {
+		fresh = carriedContext{fresh, carried}
+	}
+	fresh = trace.ContextWithSpanContext(fresh, trace.SpanContextFromContext(call))
+	return baggage.ContextWithBaggage(fresh, baggage.FromContext(call))
+}
+
+func (id *identity) verifiedBy() trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id.traceID, SpanID: id.spanID, TraceFlags: id.flags})
+}
+
+func resultOf(r cache.Result) telemetry.Result {
+	switch r {
+	case cache.Hit:
+		return telemetry.Hit
+	case cache.Shared:
+		return telemetry.Shared
+	case cache.Negative:
+		return telemetry.Negative
+	case cache.Miss:
+	}
+	return telemetry.Miss
+}
+
+// isNil reports whether v is nil: an interface, or a pointer, map, slice, channel
+// or func in one.
+func isNil(v any) bool {
+	switch value := reflect.ValueOf(v); value.Kind() { //nolint:exhaustive // the others cannot be nil
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return value.IsNil()
+	}
+	return false
+}

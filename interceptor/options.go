@@ -1,0 +1,175 @@
+package interceptor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+)
+
+// Option configures an [Authenticator]. A nil Option is ignored.
+type Option interface{ apply(*config) }
+
+type optionFunc func(*config)
+
+func (f optionFunc) apply(c *config) { f(c) }
+
+type config struct {
+	policy     *cache.Policy
+	extractors []authmd.Extractor
+	keyHeaders []string // nil: the verifier gets the whole header
+	carry      func(from, to context.Context) (context.Context, string)
+	skip       []string
+	optional   bool
+	tracers    trace.TracerProvider
+	meters     metric.MeterProvider
+}
+
+func newConfig(opts []Option) config {
+	c := config{extractors: []authmd.Extractor{authmd.Bearer(), authmd.CookieHeader()}}
+	for _, opt := range opts {
+		if opt != nil {
+			opt.apply(&c)
+		}
+	}
+	return c
+}
+
+// WithCache keeps verified sessions in memory. By default there is no cache and
+// every call is verified. An invalid policy makes [NewSessionAuth] fail.
+func WithCache(policy cache.Policy) Option {
+	return optionFunc(func(c *config) { c.policy = &policy })
+}
+
+// WithExtractors says where to look for credentials. They are asked in order, and
+// the first to find a token decides which one the verifier gets. By default
+// [authmd.Bearer], then [authmd.CookieHeader]. An empty list, a nil extractor, or
+// one built from bad input makes [NewSessionAuth] fail.
+func WithExtractors(extractors ...authmd.Extractor) Option {
+	extractors = slices.Clone(extractors)
+	return optionFunc(func(c *config) { c.extractors = extractors })
+}
+
+// WithKeyHeaders names the request headers, besides the credentials, that the
+// verifier may look at: they become part of the cache key, and the verifier
+// receives the headers of the credentials and these, nothing else. Then no cached
+// answer can depend on anything outside its key. No names is a good choice: only
+// the credentials. Names are in any case; "Host" names the :authority of the
+// call. By default the verifier receives the whole header.
+//
+// A name that can never be there, such as one that begins with "grpc-", makes
+// [NewSessionAuth] fail.
+func WithKeyHeaders(names ...string) Option {
+	names = append([]string{}, names...) // not nil, which would mean that the option was not given
+	return optionFunc(func(c *config) { c.keyHeaders = slices.Concat(names, c.keyHeaders) })
+}
+
+// WithKeyContext does for context values what [WithKeyHeaders] does for headers.
+// carry copies what the callbacks need from the context of the call to a fresh
+// one, and returns the result with a text that stands for everything it
+// copied: that text becomes part of the cache key. It runs on every call, so it
+// must be cheap, and be safe to call concurrently. Deadlines and cancellation do
+// not carry over.
+//
+// By default a verification behind a cache sees no value of the call that started
+// it but its trace and baggage. Without a cache, callbacks run on the context of
+// the call and carry is not used.
+func WithKeyContext(carry func(from, to context.Context) (context.Context, string)) Option {
+	return optionFunc(func(c *config) {
+		if carry != nil {
+			c.carry = carry
+		}
+	})
+}
+
+// WithSkipMethods lets calls of these methods through without a look at their
+// credentials: "pkg.Service/Method", "pkg.Service/*" or "*", with or without a
+// leading "/". Their handlers find no identity, and no x-auth-* metadata either.
+// By default none is skipped. Anything else makes [NewSessionAuth] fail.
+func WithSkipMethods(patterns ...string) Option {
+	patterns = slices.Clone(patterns)
+	return optionFunc(func(c *config) { c.skip = slices.Concat(c.skip, patterns) })
+}
+
+// WithOptionalAuth lets a call without any credential through, without an
+// identity. A credential that is there must be good all the same. By default a
+// call without one is Unauthenticated.
+func WithOptionalAuth() Option {
+	return optionFunc(func(c *config) { c.optional = true })
+}
+
+// WithTracerProvider says where the spans go. By default, and for nil, to the
+// global provider.
+func WithTracerProvider(provider trace.TracerProvider) Option {
+	return optionFunc(func(c *config) { c.tracers = provider })
+}
+
+// WithMeterProvider says where the metrics go. By default, and for nil, to the
+// global provider.
+func WithMeterProvider(provider metric.MeterProvider) Option {
+	return optionFunc(func(c *config) { c.meters = provider })
+}
+
+// headerName is a header in the two forms it is looked up by.
+type headerName struct{ canonical, key string }
+
+func newHeaderName(name string) headerName {
+	return headerName{textproto.CanonicalMIMEHeaderKey(name), strings.ToLower(name)}
+}
+
+// parseKeyHeaders returns nil only for nil.
+func parseKeyHeaders(names []string) ([]headerName, error) {
+	if names == nil {
+		return nil, nil
+	}
+	parsed := make([]headerName, 0, len(names))
+	var errs []error
+	for _, name := range names {
+		h := newHeaderName(name)
+		switch {
+		case h.key != "host" && !authmd.Forwardable(name):
+			errs = append(errs, fmt.Errorf("interceptor: WithKeyHeaders: %q is never in the header of a request", name))
+		case !slices.Contains(parsed, h):
+			parsed = append(parsed, h)
+		}
+	}
+	return parsed, errors.Join(errs...)
+}
+
+// extractor is an Extractor and, where it is a Source, the header it reads.
+type extractor struct {
+	authmd.Extractor
+	source authmd.Source // nil if it is none
+	header headerName
+}
+
+func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
+	if len(extractors) == 0 {
+		return nil, errors.New("interceptor: WithExtractors needs at least one extractor")
+	}
+	parsed := make([]extractor, 0, len(extractors))
+	var errs []error
+	for i, e := range extractors {
+		source, ok := e.(authmd.Source)
+		switch {
+		case isNil(e):
+			errs = append(errs, fmt.Errorf("interceptor: WithExtractors: extractor %d is nil", i+1))
+		case ok && !authmd.Forwardable(source.Header()):
+			errs = append(errs, fmt.Errorf(
+				"interceptor: WithExtractors: extractor %d has no valid header or cookie name", i+1))
+		case ok:
+			parsed = append(parsed, extractor{e, source, newHeaderName(source.Header())})
+		default:
+			parsed = append(parsed, extractor{Extractor: e})
+		}
+	}
+	return parsed, errors.Join(errs...)
+}

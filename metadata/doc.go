@@ -1,0 +1,18 @@
+// Package metadata turns the metadata of an incoming gRPC call into an
+// [http.Header] that an HTTP session framework can read, and finds the
+// credentials in it.
+//
+// Import it under another name beside grpc's own package; this project uses
+// authmd. [Header] and [IncomingHeader] convert, an [Extractor] finds a token:
+// [Bearer], [Cookie], [CookieHeader] and [HeaderToken] are ready to pass to
+// interceptor.WithExtractors.
+//
+// # Security
+//
+// The header that comes out holds no pseudo-header, no hop-by-hop name and no
+// value with CR, LF or NUL, so it can be sent on to a session endpoint as it
+// is. A cookie or an authorization that grpc-gateway renamed takes its native
+// place only when that place is empty. Two parties that disagree about which of
+// two credentials counts are how identities get mixed up, so what is ambiguous
+// is kept visible rather than resolved: see [Header].
+package metadata

@@ -1,0 +1,201 @@
+package metadata
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+)
+
+// Extractor finds a credential in the header of a request. Extract returns the
+// token and true, or false when the request carries none. The header is as
+// [Header] returns it and must not be modified or retained.
+//
+// Implementations must be safe to call concurrently. One that also implements
+// [Source] is faster, and sounder behind a cache.
+type Extractor interface {
+	Extract(header http.Header) (token string, ok bool)
+}
+
+// ExtractorFunc adapts a function to an [Extractor].
+//
+// The interceptor has to convert the metadata of every call for it, and knows
+// nothing of the credential but the token: with interceptor.WithKeyHeaders, the
+// verify callback gets that token and the named headers, not the header that the
+// token was found in. Implement [Source] to do better.
+type ExtractorFunc func(header http.Header) (token string, ok bool)
+
+// Extract calls f.
+func (f ExtractorFunc) Extract(header http.Header) (string, bool) { return f(header) }
+
+// Source is an [Extractor] that reads one header and can name every credential
+// in it, as those of this package do. It lets the interceptor look at that
+// header alone, put all of it that matters into the cache key, and forward no
+// more than that.
+type Source interface {
+	Extractor
+	// Header returns the canonical name of the header that is read. An empty
+	// name means that the extractor was built from bad input and can find
+	// nothing: interceptor.NewSessionAuth refuses it.
+	Header() string
+	// AppendCredentials appends every credential in values, the values of that
+	// header, to dst. The first one with a token is the one that Extract
+	// returns. values must not be modified or retained.
+	AppendCredentials(dst []Credential, values []string) []Credential
+}
+
+// Credential is one credential in a request. It formats as a fixed text, so that
+// no fmt verb can leak it.
+type Credential struct {
+	// Value is the header value that carries this credential and nothing else.
+	Value string
+	// Token is the token in it. It may be empty for a cookie without a value:
+	// that is no credential, but a verifier could read it.
+	Token string
+}
+
+// Format implements [fmt.Formatter] and never prints the credential.
+func (Credential) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Credential[redacted]")) }
+
+// source is how the extractors of this package are written: a header and the way
+// to read it.
+type source struct {
+	header string
+	read   func(dst []Credential, values []string) []Credential
+}
+
+func (s source) Header() string { return s.header }
+
+func (s source) AppendCredentials(dst []Credential, values []string) []Credential {
+	return s.read(dst, values)
+}
+
+func (s source) Extract(header http.Header) (string, bool) {
+	for _, credential := range s.read(nil, header[s.header]) {
+		if credential.Token != "" {
+			return credential.Token, true
+		}
+	}
+	return "", false
+}
+
+// Bearer extracts the token of "Authorization: Bearer <token>", the scheme in
+// any case (RFC 6750 §2.1). A token holds visible ASCII characters only, and no
+// comma.
+func Bearer() Extractor { return source{"Authorization", readBearer} }
+
+func readBearer(dst []Credential, values []string) []Credential {
+	const scheme = "Bearer "
+	for _, value := range values {
+		value = strings.TrimSpace(value)
+		if len(value) <= len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+			continue
+		}
+		token := strings.TrimLeft(value[len(scheme):], " ")
+		if !isVisible(token) || strings.IndexByte(token, ',') >= 0 {
+			continue
+		}
+		if value[:len(scheme)] != scheme || len(value) != len(scheme)+len(token) {
+			value = scheme + token // one form for all spellings of the scheme
+		}
+		dst = append(dst, Credential{Value: value, Token: token})
+	}
+	return dst
+}
+
+// HeaderToken extracts the token from a header that is the token, such as
+// X-Session-Token. Surrounding white space is removed; the rest must be visible
+// ASCII. name is in any case; a name that is no header name, or that [Header]
+// never lets through, makes interceptor.NewSessionAuth fail.
+func HeaderToken(name string) Extractor {
+	if !Forwardable(name) {
+		return source{"", readNothing}
+	}
+	return source{textproto.CanonicalMIMEHeaderKey(name), readHeaderToken}
+}
+
+func readHeaderToken(dst []Credential, values []string) []Credential {
+	for _, value := range values {
+		if token := strings.TrimSpace(value); isVisible(token) {
+			dst = append(dst, Credential{Value: token, Token: token})
+		}
+	}
+	return dst
+}
+
+// CookieHeader takes the whole Cookie header as the token, for frameworks that
+// read cookies themselves. Any cookie of the request, an advertiser's too, is
+// then part of the cache key: prefer [Cookie] where the name is known.
+func CookieHeader() Extractor { return source{"Cookie", readCookieHeader} }
+
+func readCookieHeader(dst []Credential, values []string) []Credential {
+	for _, value := range values {
+		if line := strings.TrimSpace(value); line != "" {
+			dst = append(dst, Credential{Value: line, Token: line})
+		}
+	}
+	return dst
+}
+
+// Cookie extracts the value of the first of these cookies that is present with a
+// value. Each is also looked for under the prefixes __Host- and __Secure- (RFC
+// 6265bis §4.1.3), which come first: a neighbouring subdomain can set the plain
+// name, not those. Names are case-sensitive. The value is taken as it was sent,
+// percent-encoding included, but for double quotes around it.
+//
+// Where a name is repeated, which is legal (other Path or Domain), the first
+// value is the token and all of them are credentials. No names, or one that is
+// no cookie name, makes interceptor.NewSessionAuth fail.
+func Cookie(names ...string) Extractor {
+	if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return !isToken(name) }) {
+		return source{"", readNothing}
+	}
+	spellings := make([]string, 0, 3*len(names))
+	for _, name := range names {
+		for _, prefix := range []string{"__Host-", "__Secure-", ""} {
+			spellings = append(spellings, prefix+name)
+		}
+	}
+	return source{"Cookie", func(dst []Credential, values []string) []Credential {
+		for _, spelling := range spellings {
+			for _, line := range values {
+				dst = appendCookies(dst, spelling, line)
+			}
+		}
+		return dst
+	}}
+}
+
+// appendCookies appends every cookie of this name in a Cookie header line. It
+// reads leniently, as browsers write: net/http's parser refuses the whole line
+// for one odd cookie of somebody else's.
+func appendCookies(dst []Credential, name, line string) []Credential {
+	for line != "" {
+		var pair string
+		pair, line, _ = strings.Cut(line, ";")
+		pair = strings.TrimLeft(pair, " \t")
+		if len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
+			continue
+		}
+		pair = strings.TrimRight(pair, " \t")
+		token := pair[len(name)+1:]
+		if len(token) >= 2 && token[0] == '"' && token[len(token)-1] == '"' {
+			token = token[1 : len(token)-1]
+		}
+		dst = append(dst, Credential{Value: pair, Token: token})
+	}
+	return dst
+}
+
+func readNothing(dst []Credential, _ []string) []Credential { return dst }
+
+// isVisible reports whether token is made of visible ASCII characters.
+func isVisible(token string) bool {
+	for i := range len(token) {
+		if token[i]-'!' > '~'-'!' {
+			return false
+		}
+	}
+	return token != ""
+}

@@ -1,0 +1,83 @@
+package telemetry
+
+import "go.opentelemetry.io/otel/attribute"
+
+const (
+	// ScopeName is the instrumentation scope of all spans and metrics.
+	ScopeName = "github.com/grpc-sessionauth/sessionauth"
+	// Version is the version of that scope, which is this project's.
+	Version = "0.1.0"
+
+	// SpanVerify is the name of the span around one run of the callbacks.
+	SpanVerify = "verify session"
+	// MetricDuration is a histogram, in seconds, of the runs of the callbacks. It
+	// carries KeyErrorType when one failed.
+	MetricDuration = "sessionauth.verification.duration"
+	// MetricAuthentications counts calls, in {request}, by KeyResult and, where
+	// one was refused, KeyErrorType.
+	MetricAuthentications = "sessionauth.authentications"
+	// MetricEntries is the number of cached entries, in {entry}, by KeyEntry. It
+	// adds up over the caches that share a meter provider.
+	MetricEntries = "sessionauth.cache.entries"
+
+	// KeyResult is the attribute that holds a [Result].
+	KeyResult = attribute.Key("sessionauth.result")
+	// KeyErrorType is the semantic conventions' error.type; it holds an
+	// [ErrorType].
+	KeyErrorType = attribute.Key("error.type")
+	// KeyEntry is the attribute that tells cached sessions, "session", from
+	// cached refusals, "refusal".
+	KeyEntry = attribute.Key("sessionauth.cache.entry")
+)
+
+// Result says how a call was authenticated, or that it was not.
+type Result uint8
+
+// The results of a call.
+const (
+	Rejected  Result = iota // refused before any callback ran
+	Anonymous               // let through without a credential
+	Verified                // verified for this call alone; there is no cache
+	Miss                    // verified by this call, for all that share the answer
+	Hit                     // answered from memory
+	Shared                  // answered by a verification that another call started
+	Negative                // refused from memory
+	results
+)
+
+// String returns the value of KeyResult.
+func (r Result) String() string {
+	if r >= results {
+		return "unknown"
+	}
+	return [...]string{"rejected", "anonymous", "verified", "miss", "hit", "shared", "negative"}[r]
+}
+
+// ErrorType says why a call was refused.
+type ErrorType uint8
+
+// The reasons for a refusal.
+const (
+	NoError                 ErrorType = iota
+	MissingCredentials                // no extractor found a token
+	AmbiguousCredentials              // two parties could read two credentials
+	InvalidSession                    // the session's owner does not know it
+	SessionExpired                    // its time is over
+	VerificationFailed                // the verify callback failed in some other way
+	MappingFailed                     // the map callback did
+	VerificationUnavailable           // the session's owner could not be asked
+	VerifierStatus                    // a callback returned a status of its own
+	CallerGone                        // the caller's context ended first
+	errorTypes
+)
+
+// String returns the value of KeyErrorType; it is empty for NoError.
+func (e ErrorType) String() string {
+	if e >= errorTypes {
+		return "unknown"
+	}
+	return [...]string{
+		"", "missing_credentials", "ambiguous_credentials", "invalid_session", "session_expired",
+		"verification_failed", "mapping_failed", "verification_unavailable", "verifier_status", "caller_gone",
+	}[e]
+}
