@@ -26,6 +26,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -90,6 +91,10 @@ func New[V any](policy Policy) (*Cache[V], error) {
 	}
 	return c, nil
 }
+
+// Format implements [fmt.Formatter]: a fixed text, since what is in here is in use
+// and may be secret.
+func (*Cache[V]) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Cache")) }
 
 // Do returns the value of key: from memory, or from load, of which at most one
 // runs for a key at a time.

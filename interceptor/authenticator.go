@@ -3,6 +3,7 @@ package interceptor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"reflect"
 	"runtime"
@@ -50,7 +51,8 @@ type Authenticator struct {
 
 	cache       *cache.Cache[*identity] // nil: none
 	extractors  []extractor
-	keyHeaders  []headerName // nil: the verifier gets the whole header
+	keyHeaders  []headerName
+	restricted  bool // the verifier gets only what is in the key
 	carry       func(from, to context.Context) (context.Context, string)
 	skip        methodSet
 	optional    bool
@@ -72,7 +74,7 @@ type identity struct {
 // option that is not valid.
 func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...Option) (*Authenticator, error) {
 	c := newConfig(opts)
-	a := &Authenticator{carry: c.carry, optional: c.optional}
+	a := &Authenticator{carry: c.carry, optional: c.optional, restricted: c.restricted}
 	var errs [6]error
 	if verify == nil || mapSession == nil {
 		errs[0] = errors.New("interceptor: NewSessionAuth needs a verify and a map callback")
@@ -128,6 +130,10 @@ func (a *Authenticator) Stats() cache.Stats {
 	}
 	return a.cache.Stats()
 }
+
+// Format implements [fmt.Formatter]: a fixed text, since what is in here is in use
+// and holds sessions.
+func (*Authenticator) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Authenticator")) }
 
 // Authenticate authenticates a request by its header: that of an HTTP request, or
 // one that [authmd.Header] made. It is what the interceptors do, without gRPC, and

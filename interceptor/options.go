@@ -25,7 +25,8 @@ func (f optionFunc) apply(c *config) { f(c) }
 type config struct {
 	policy     *cache.Policy
 	extractors []authmd.Extractor
-	keyHeaders []string // nil: the verifier gets the whole header
+	keyHeaders []string
+	restricted bool // the verifier gets only what is in the key
 	carry      func(from, to context.Context) (context.Context, string)
 	skip       []string
 	optional   bool
@@ -68,8 +69,11 @@ func WithExtractors(extractors ...authmd.Extractor) Option {
 // A name that can never be there, such as one that begins with "grpc-", makes
 // [NewSessionAuth] fail.
 func WithKeyHeaders(names ...string) Option {
-	names = append([]string{}, names...) // not nil, which would mean that the option was not given
-	return optionFunc(func(c *config) { c.keyHeaders = slices.Concat(names, c.keyHeaders) })
+	names = slices.Clone(names)
+	return optionFunc(func(c *config) {
+		c.restricted = true // by no names, too
+		c.keyHeaders = slices.Concat(c.keyHeaders, names)
+	})
 }
 
 // WithKeyContext does for context values what [WithKeyHeaders] does for headers.
@@ -125,11 +129,7 @@ func newHeaderName(name string) headerName {
 	return headerName{textproto.CanonicalMIMEHeaderKey(name), strings.ToLower(name)}
 }
 
-// parseKeyHeaders returns nil only for nil.
 func parseKeyHeaders(names []string) ([]headerName, error) {
-	if names == nil {
-		return nil, nil
-	}
 	parsed := make([]headerName, 0, len(names))
 	var errs []error
 	for _, name := range names {

@@ -132,7 +132,7 @@ func (e *extractor) contradicts(credentials []authmd.Credential) bool {
 
 // header returns what the verifier may look at.
 func (a *Authenticator) header(r *request) http.Header {
-	if a.keyHeaders == nil {
+	if !a.restricted {
 		header := r.headers.full()
 		for name := range header {
 			if isIdentityHeader(name) && !a.reads(name) {

@@ -1,0 +1,21 @@
+package interceptor
+
+// ReadMetadataByCopy makes the interceptors read metadata as they would if
+// grpc-go kept it in another way, until the returned func is called.
+func ReadMetadataByCopy() (restore func()) {
+	key := incomingKey
+	incomingKey = nil
+	return func() { incomingKey = key }
+}
+
+// ReadsMetadataInPlace reports whether they read it without copying.
+func ReadsMetadataInPlace() bool { return incomingKey != nil }
+
+// IsIdentityHeader and MatchMethod are for the fuzz targets.
+var IsIdentityHeader = isIdentityHeader
+
+// MatchMethod parses patterns and matches fullMethod against them.
+func MatchMethod(fullMethod string, patterns ...string) (bool, error) {
+	s, err := newMethodSet(patterns)
+	return err == nil && s.match(fullMethod), err
+}
