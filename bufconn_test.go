@@ -426,6 +426,13 @@ func TestOptionalAuth(t *testing.T) {
 		}
 		_, err := call(bearer(t, "junk"), client, "")
 		invalid.check(t, err)
+		for _, malformed := range []string{"Bearer a b", "bearer", "Bearer "} {
+			_, err = call(with(t, "authorization", malformed), client, "")
+			missing.check(t, err)
+		}
+		if got, err := call(with(t, "authorization", "Basic eDp5"), client, "anonymous"); got != "anonymous" || err != nil {
+			t.Errorf("with another scheme: %q, %v", got, err)
+		}
 		_, err = call(with(t, "authorization", "Bearer t1", "authorization", "Bearer junk"), client, "")
 		ambiguous.check(t, err)
 	})

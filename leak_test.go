@@ -125,13 +125,13 @@ func TestNoTokenComesOut(t *testing.T) {
 	recorded := 0
 	for _, span := range spans.Ended() {
 		for _, attribute := range span.Attributes() {
-			fmt.Fprintf(&out, "span %s: %s=%s\n", span.Name(), attribute.Key, attribute.Value.Emit())
+			fmt.Fprintf(&out, "span %s: %s=%s\n", span.Name(), attribute.Key, attribute.Value.String())
 		}
 		fmt.Fprintf(&out, "span status: %s\n", span.Status().Description)
 		for _, event := range span.Events() {
 			recorded++
 			for _, attribute := range event.Attributes {
-				fmt.Fprintf(&out, "event %s: %s=%s\n", event.Name, attribute.Key, attribute.Value.Emit())
+				fmt.Fprintf(&out, "event %s: %s=%s\n", event.Name, attribute.Key, attribute.Value.String())
 			}
 		}
 	}

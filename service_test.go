@@ -7,7 +7,9 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -316,4 +318,23 @@ func (o *owner) headersOfLast() http.Header {
 		return nil
 	}
 	return o.lastHeader()
+}
+
+// bearerCtx is bearer without a deadline.
+func bearerCtx(token string) context.Context {
+	return withBearer(context.Background(), token)
+}
+
+func contains(s, substr string) bool { return strings.Contains(s, substr) }
+
+// heap is what is in use after a collection, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func withBearer(ctx context.Context, token string) context.Context {
+	return grpcmd.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }

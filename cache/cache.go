@@ -8,16 +8,17 @@
 //
 // # Caching
 //
-// A value is served for min(TTL, its own expiry), never longer, and a hit does
-// not extend it. Refusals live in a space of their own, so that a flood of junk
-// never displaces a good session. Cache identity, never decisions: what a session
-// may do depends on the call.
+// A value is served for min(TTL, its own expiry), a hit does not extend it, and
+// only [Policy.StaleIfError] lengthens it. Refusals live in a space of their own,
+// so that a flood of junk never displaces a good session. Cache identity, never
+// decisions: what a session may do depends on the call.
 //
 // # Security
 //
 // Keys are digests; see [NewKey]. A load runs on a context that carries nothing
-// of the caller that happened to be first. Nothing needs to be closed: a goroutine
-// of this package lives as long as the load it runs.
+// of the caller that happened to be first. What is forgotten is never served
+// again; see [Cache.Forget]. Nothing needs to be closed: a goroutine of this
+// package lives as long as the load it runs.
 //
 // [ttlcache]: https://pkg.go.dev/github.com/jellydator/ttlcache/v3
 // [singleflight]: https://pkg.go.dev/golang.org/x/sync/singleflight
@@ -25,9 +26,10 @@ package cache
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -38,6 +40,16 @@ var (
 	// nothing behind the key: it is what NegativeTTL remembers, and the error
 	// of a [Negative] result.
 	ErrRejected = errors.New("cache: rejected")
+	// ErrRefused is wrapped by the error of a load that found something which must
+	// not be served: a background refresh drops the entry for it, as it does for
+	// ErrRejected, but nothing is remembered.
+	ErrRefused = errors.New("cache: refused")
+	// ErrUnavailable is wrapped by the error of a load that could not find out. It
+	// is what StaleIfError helps against.
+	ErrUnavailable = errors.New("cache: unavailable")
+	// ErrBusy is the error when Policy.MaxVerifies loads are under way. It wraps
+	// ErrUnavailable.
+	ErrBusy = fmt.Errorf("%w: too many loads in flight", ErrUnavailable)
 	// ErrExpired is the error when a load returns a value that has expired
 	// already. It is not stored.
 	ErrExpired = errors.New("cache: the loaded value has expired")
@@ -53,25 +65,20 @@ type LoadFunc[V any] func(ctx context.Context) (v V, expires time.Time, err erro
 // must not be modified.
 type Cache[V any] struct {
 	policy   Policy
-	values   *space[entry[V]]
-	refusals *space[struct{}] // nil without a NegativeTTL
+	timed    bool      // the age of a value in memory matters
+	start    time.Time // what the times in entries count from
+	values   *space[*entry[V]]
+	refusals *space[refusal] // nil without a NegativeTTL
 	shards   []shard
+	forgets  forgets
+	inFlight atomic.Int64
 }
 
 // shard is what the calls for a part of the keys share.
 type shard struct {
-	flights singleflight.Group
 	counters
-}
 
-const noExpiry = math.MaxInt64
-
-type entry[V any] struct {
-	value V
-	// expires is the wall clock's reading, in ms, at which the value expires, on
-	// top of the entry's TTL: the monotonic clock behind that one stands still
-	// while a machine sleeps.
-	expires int64
+	flights singleflight.Group
 }
 
 // New returns an empty cache. The error names every field of policy that is not
@@ -83,11 +90,13 @@ func New[V any](policy Policy) (*Cache[V], error) {
 	}
 	c := &Cache[V]{
 		policy: policy,
-		values: newSpace[entry[V]](policy.MaxEntries),
+		timed:  policy.RefreshAfter > 0 || policy.StaleIfError > 0,
+		start:  time.Now(),
+		values: newSpace[*entry[V]](policy.MaxEntries),
 		shards: make([]shard, shardsFor(policy.MaxEntries)),
 	}
 	if policy.NegativeTTL > 0 {
-		c.refusals = newSpace[struct{}](policy.MaxEntries)
+		c.refusals = newSpace[refusal](policy.MaxEntries)
 	}
 	return c, nil
 }
@@ -96,106 +105,81 @@ func New[V any](policy Policy) (*Cache[V], error) {
 // and may be secret.
 func (*Cache[V]) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Cache")) }
 
+// Get returns the value of key if it is in memory and [Cache.Do] would have nothing
+// to do but return it. It is for callers whose LoadFunc is not free to make; a call
+// of Do that follows is counted by its own [Result].
+func (c *Cache[V]) Get(key Key) (V, bool) {
+	e, ok := c.values.get(key)
+	if !ok || !c.usable(e) {
+		var zero V
+		return zero, false
+	}
+	if c.timed {
+		if now := c.now(); now >= e.fresh || now >= e.refresh.Load() {
+			var zero V
+			return zero, false
+		}
+	}
+	c.shards[shardIndex(key, len(c.shards))].count(Hit)
+	return e.value, true
+}
+
 // Do returns the value of key: from memory, or from load, of which at most one
-// runs for a key at a time.
+// runs for a key at a time, refreshes in the background included. The answer can
+// be forgotten by tags; see [Cache.Forget] and [Tagged].
 //
 // It waits for the load until ctx ends and then returns the error of ctx; the load
 // goes on for the others. ctx decides nothing else. The other errors are those
 // of load, the same one for all who wait: [ErrRejected] itself when the key was
-// refused from memory, [ErrExpired], a [PanicError] or [ErrGoexit] when load did
-// not return, and [context.DeadlineExceeded] when it took too long.
-func (c *Cache[V]) Do(ctx context.Context, key Key, load LoadFunc[V]) (V, Result, error) {
+// refused from memory, [ErrBusy], [ErrExpired], a [PanicError] or [ErrGoexit] when
+// load did not return, and [context.DeadlineExceeded] when it took too long.
+func (c *Cache[V]) Do(ctx context.Context, key Key, load LoadFunc[V], tags ...Key) (V, Result, error) {
+	f := flight[V]{cache: c, key: key, load: load, slots: make([]slot, 0, len(tags)+1)}
+	for _, tag := range tags {
+		f.slots = append(f.slots, slotOf(tag))
+	}
 	s := &c.shards[shardIndex(key, len(c.shards))]
-	if a, ok := c.lookup(key); ok {
+	for {
+		a, ok := f.fromMemory()
+		if !ok {
+			a = f.join(ctx, s)
+			if a.err == nil || ctx.Err() == nil {
+				if c.forgets.since(a.began, a.slots) {
+					continue // while the load ran: its answer may be out of date
+				}
+			}
+		}
 		s.count(a.result)
 		return a.value, a.result, a.err
 	}
-	var zero V
+}
+
+// name names the flight that can answer. A Forget of what a flight in the air is
+// about renames the next one, so that nobody waits for an answer of no use.
+func (f *flight[V]) name() string {
+	return string(binary.BigEndian.AppendUint64(f.key[:], f.cache.forgets.latest(f.slots)))
+}
+
+// join waits for the key's flight, and starts it if there is none.
+func (f *flight[V]) join(ctx context.Context, s *shard) answer[V] {
 	if err := ctx.Err(); err != nil {
-		return zero, Miss, err
+		return answer[V]{result: Miss, err: err}
 	}
 	led := false
-	flight := s.flights.DoChan(string(key[:]), func() (any, error) {
+	landing := s.flights.DoChan(f.name(), func() (any, error) {
 		led = true
-		return c.fly(key, load), nil
+		return f.fly(false), nil
 	})
 	select {
-	case landed := <-flight:
+	case landed := <-landing:
 		a, _ := landed.Val.(answer[V])
 		if a.result == Miss && !led {
 			a.result = Shared
 		}
-		s.count(a.result)
-		return a.value, a.result, a.err
-	case <-ctx.Done():
-		s.count(Shared)
-		return zero, Shared, ctx.Err()
-	}
-}
-
-// Get returns the value of key if it is in memory. It is what [Cache.Do] does
-// first, for callers whose LoadFunc is not free to make; a call of Do that follows
-// is counted by its own [Result].
-func (c *Cache[V]) Get(key Key) (V, bool) {
-	v, ok := c.value(key)
-	if ok {
-		c.shards[shardIndex(key, len(c.shards))].count(Hit)
-	}
-	return v, ok
-}
-
-type answer[V any] struct {
-	value  V
-	result Result
-	err    error
-}
-
-func (c *Cache[V]) lookup(key Key) (a answer[V], ok bool) {
-	if v, ok := c.value(key); ok {
-		return answer[V]{v, Hit, nil}, true
-	}
-	if c.refusals != nil {
-		if _, ok := c.refusals.get(key); ok {
-			return answer[V]{result: Negative, err: ErrRejected}, true
-		}
-	}
-	return a, false
-}
-
-func (c *Cache[V]) value(key Key) (V, bool) {
-	e, ok := c.values.get(key)
-	return e.value, ok && (e.expires == noExpiry || time.Now().UnixMilli() < e.expires)
-}
-
-// fly is what one flight does. It looks in memory once more: the flight before
-// may have landed between the caller's lookup and this one's start.
-func (c *Cache[V]) fly(key Key, load LoadFunc[V]) answer[V] {
-	if a, ok := c.lookup(key); ok {
 		return a
+	case <-ctx.Done():
+		return answer[V]{result: Shared, err: ctx.Err()}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.policy.VerifyTimeout)
-	defer cancel()
-	type loaded struct {
-		value   V
-		expires time.Time
-	}
-	l, err := Call(ctx, func(ctx context.Context) (l loaded, err error) {
-		l.value, l.expires, err = load(ctx)
-		return l, err
-	})
-	if err != nil {
-		if c.refusals != nil && errors.Is(err, ErrRejected) {
-			c.refusals.put(key, struct{}{}, c.policy.NegativeTTL)
-		}
-		return answer[V]{result: Miss, err: err}
-	}
-	ttl, expires := c.policy.TTL, int64(noExpiry)
-	if !l.expires.IsZero() {
-		ttl, expires = min(ttl, time.Until(l.expires)), l.expires.UnixMilli()
-	}
-	if ttl <= 0 {
-		return answer[V]{result: Miss, err: ErrExpired}
-	}
-	c.values.put(key, entry[V]{l.value, expires}, ttl)
-	return answer[V]{l.value, Miss, nil}
 }
+
+func (c *Cache[V]) now() time.Duration { return time.Since(c.start) }

@@ -23,6 +23,15 @@ type Policy struct {
 	// NegativeTTL is how long a key whose load was rejected is refused from
 	// memory. By default, 0, not at all.
 	NegativeTTL time.Duration
+	// RefreshAfter is the age from which a hit also starts a load in the background,
+	// so that a key in steady use never waits. A load that is refused drops the
+	// value at once; one that fails leaves it for the rest of its TTL. Less than TTL.
+	// By default, 0, never.
+	RefreshAfter time.Duration
+	// StaleIfError is how long past its TTL, but never past its own expiry, a value
+	// is still served while loads fail with ErrUnavailable or take too long. By
+	// default, 0, not at all.
+	StaleIfError time.Duration
 	// VerifyTimeout bounds one load, whoever waits for it. By default
 	// DefaultVerifyTimeout.
 	VerifyTimeout time.Duration
@@ -30,6 +39,11 @@ type Policy struct {
 	// the bound, one that has not been used for long makes room. By default
 	// DefaultMaxEntries.
 	MaxEntries int
+	// MaxVerifies bounds the loads in flight at once, those that were abandoned but
+	// still run included: beyond it a call that needs one gets ErrBusy, or a stale
+	// value, at once. Values in memory are served all the same. By default, 0, there
+	// is no bound.
+	MaxVerifies int
 }
 
 // withDefaults validates p and fills in the defaults.
@@ -40,6 +54,16 @@ func (p Policy) withDefaults() (Policy, error) {
 	}
 	if p.NegativeTTL < 0 {
 		errs = append(errs, fmt.Errorf("cache: NegativeTTL must not be negative, got %v", p.NegativeTTL))
+	}
+	if p.RefreshAfter < 0 || p.RefreshAfter > 0 && p.RefreshAfter >= p.TTL {
+		errs = append(errs, fmt.Errorf("cache: RefreshAfter must be less than TTL and not negative, got %v with a TTL of %v",
+			p.RefreshAfter, p.TTL))
+	}
+	if p.StaleIfError < 0 {
+		errs = append(errs, fmt.Errorf("cache: StaleIfError must not be negative, got %v", p.StaleIfError))
+	}
+	if p.MaxVerifies < 0 {
+		errs = append(errs, fmt.Errorf("cache: MaxVerifies must not be negative, got %d", p.MaxVerifies))
 	}
 	if p.VerifyTimeout < 0 {
 		errs = append(errs, fmt.Errorf("cache: VerifyTimeout must not be negative, got %v", p.VerifyTimeout))

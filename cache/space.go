@@ -12,8 +12,8 @@ import (
 const (
 	// entriesPerShard keeps the clearing away of one shard's expired entries, for
 	// which ttlcache holds the shard's lock throughout, well below 5 ms.
-	entriesPerShard = 1024
-	maxShards       = 1024
+	entriesPerShard = 512
+	maxShards       = 4096
 )
 
 // space is a bounded map of entries that expire: a ttlcache for each shard, and
@@ -79,6 +79,10 @@ func (s *space[T]) put(key Key, value T, ttl time.Duration) {
 			return
 		}
 	}
+}
+
+func (s *space[T]) delete(key Key) {
+	s.shards[shardIndex(key, len(s.shards))].write(&s.size, func(store *ttlcache.Cache[Key, T]) { store.Delete(key) })
 }
 
 // write clears away what has expired in the shard and then calls change.

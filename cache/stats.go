@@ -6,13 +6,15 @@ import "sync/atomic"
 type Result uint8
 
 const (
-	// Miss: this call started the load that answered it.
+	// Miss is that this call started the load that answered it.
 	Miss Result = iota
-	// Hit: the value was in memory.
+	// Hit is that the value was in memory.
 	Hit
-	// Shared: the answer is that of a load which another call had started.
+	// Shared is that the answer is that of a load which another call had started.
 	Shared
-	// Negative: the key was refused from memory.
+	// Stale is that the value was in memory, past its TTL, and its owner is unavailable.
+	Stale
+	// Negative is that the key was refused from memory.
 	Negative
 )
 
@@ -25,6 +27,8 @@ func (r Result) String() string {
 		return "hit"
 	case Shared:
 		return "shared"
+	case Stale:
+		return "stale"
 	case Negative:
 		return "negative"
 	}
@@ -36,10 +40,12 @@ type Stats struct {
 	// Entries and NegativeEntries count what is held in memory. Expired ones,
 	// which are never served, count until they are cleared away.
 	Entries, NegativeEntries int
-	// Hits, Misses, Shared and NegativeHits count the calls of Do by their
+	// InFlight counts the loads that are running, abandoned ones included.
+	InFlight int
+	// Hits, Misses, Shared, StaleHits and NegativeHits count the calls of Do by their
 	// [Result]. A call that gave up waiting counts as Shared or a Miss all the
 	// same.
-	Hits, Misses, Shared, NegativeHits uint64
+	Hits, Misses, Shared, StaleHits, NegativeHits uint64
 }
 
 // counters of one shard: spread, because every hit writes to one.
@@ -52,12 +58,13 @@ func (c *counters) count(r Result) { c.results[r].Add(1) }
 // Stats returns a snapshot. It is safe to call concurrently, and cheap enough for
 // a scrape but not for every call.
 func (c *Cache[V]) Stats() Stats {
-	s := Stats{Entries: c.values.len(), NegativeEntries: c.refusals.len()}
+	s := Stats{Entries: c.values.len(), NegativeEntries: c.refusals.len(), InFlight: int(c.inFlight.Load())}
 	for i := range c.shards {
 		results := &c.shards[i].results
 		s.Hits += results[Hit].Load()
 		s.Misses += results[Miss].Load()
 		s.Shared += results[Shared].Load()
+		s.StaleHits += results[Stale].Load()
 		s.NegativeHits += results[Negative].Load()
 	}
 	return s

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -57,11 +58,17 @@ type Authenticator struct {
 	skip        methodSet
 	optional    bool
 	instruments *telemetry.Instruments
+	unbounded   bool          // streams outlive their sessions
+	recheck     time.Duration // 0: not
+	streams     streams
+	forgotten   atomic.Uint64 // counts what was forgotten
+	broadcast   Broadcast     // nil: none
 }
 
 // identity is what one verification found out. It is shared and never modified.
 type identity struct {
 	*authcontext.Identity
+
 	// The verification's span, for links to it, in 25 bytes: a cache holds many.
 	traceID trace.TraceID
 	spanID  trace.SpanID
@@ -75,7 +82,9 @@ type identity struct {
 func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...Option) (*Authenticator, error) {
 	c := newConfig(opts)
 	a := &Authenticator{carry: c.carry, optional: c.optional, restricted: c.restricted}
-	var errs [6]error
+	a.unbounded, a.recheck, a.broadcast = c.unbounded, c.recheck, c.broadcast
+	var errs [7]error
+	errs[6] = errors.Join(c.errs...)
 	if verify == nil || mapSession == nil {
 		errs[0] = errors.New("interceptor: NewSessionAuth needs a verify and a map callback")
 	}
@@ -99,6 +108,9 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 	a.mapSession = func(ctx context.Context, session any) (*authcontext.AuthContext, error) {
 		s, _ := session.(S) // it came from verify
 		return mapSession(ctx, s)
+	}
+	if a.broadcast != nil {
+		a.broadcast.Subscribe(a.apply)
 	}
 	return a, a.observe()
 }
@@ -171,9 +183,8 @@ func (a *Authenticator) authenticate(ctx context.Context, r *request) (*identity
 // decide is authenticate with how the answer was come by.
 func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, result telemetry.Result, refused *failure) {
 	defer func() {
-		if r := recover(); r != nil { // in an Extractor or the func of WithKeyContext
-			a.instruments.RecordException(ctx, exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
-			id, result, refused = nil, telemetry.Rejected, verificationFailed
+		if r := recover(); r != nil {
+			id, result, refused = nil, telemetry.Rejected, a.panicked(ctx)
 		}
 	}()
 	refused = a.read(ctx, r)
@@ -185,8 +196,31 @@ func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, r
 	case r.token == "":
 		return nil, telemetry.Rejected, missingCredentials
 	}
+	return a.identify(ctx, r)
+}
+
+// again is identify for an open stream, which is counted once only.
+func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, refused *failure) {
+	defer func() {
+		if r := recover(); r != nil {
+			id, refused = nil, a.panicked(ctx)
+		}
+	}()
+	id, _, refused = a.identify(ctx, r)
+	return id, refused
+}
+
+// panicked is the failure of a call in which an Extractor or the func of
+// WithKeyContext panicked. What it said may hold the credential.
+func (a *Authenticator) panicked(ctx context.Context) *failure {
+	a.instruments.RecordException(ctx, exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
+	return verificationFailed
+}
+
+// identify returns the identity behind the credentials of a call.
+func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, telemetry.Result, *failure) {
 	if a.cache == nil {
-		id, refused = a.verifyAlone(ctx, r)
+		id, refused := a.verifyAlone(ctx, r)
 		return id, telemetry.Verified, refused
 	}
 	if id, ok := a.cache.Get(r.key); ok {
@@ -198,7 +232,7 @@ func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, r
 			return nil, time.Time{}, err
 		}
 		return id, id.AuthContext().ExpiresAt, nil
-	})
+	}, a.tags(r)...)
 	if err != nil {
 		return nil, resultOf(how), answered(ctx, err)
 	}
@@ -276,7 +310,8 @@ func protect[T any](callback func() (T, error)) (v T, err error) {
 // context and has the values of another.
 type carriedContext struct {
 	context.Context //nolint:containedctx // it is one
-	values          context.Context
+
+	values context.Context //nolint:containedctx // see above
 }
 
 func (c carriedContext) Value(key any) any {
@@ -306,6 +341,8 @@ func resultOf(r cache.Result) telemetry.Result {
 		return telemetry.Hit
 	case cache.Shared:
 		return telemetry.Shared
+	case cache.Stale:
+		return telemetry.Stale
 	case cache.Negative:
 		return telemetry.Negative
 	case cache.Miss:

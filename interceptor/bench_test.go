@@ -123,6 +123,25 @@ func BenchmarkUnary(b *testing.B) {
 	})
 	b.Run("hand-rolled", func(b *testing.B) { benchInterceptor(b, handRolled()) })
 	b.Run("hit", func(b *testing.B) { benchInterceptor(b, newBenchAuth(b, policy).UnaryServerInterceptor()) })
+	b.Run("hit-full-policy", func(b *testing.B) {
+		full := interceptor.WithCache(cache.Policy{
+			TTL: time.Hour, RefreshAfter: time.Hour / 2, StaleIfError: time.Hour, NegativeTTL: time.Hour, MaxVerifies: 100,
+		})
+		benchInterceptor(b, newBenchAuth(b, full, interceptor.WithStreamRecheck(time.Minute)).UnaryServerInterceptor())
+	})
+	b.Run("hit-after-forget", func(b *testing.B) {
+		a := newBenchAuth(b, policy)
+		intercept := a.UnaryServerInterceptor()
+		forgetful := true
+		benchInterceptor(b, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
+			reply, err := intercept(ctx, req, info, h)
+			if forgetful { // of another token, once this one is in memory
+				forgetful = false
+				a.Forget("another")
+			}
+			return reply, err
+		})
+	})
 	b.Run("hit-cookie", func(b *testing.B) {
 		extractors := interceptor.WithExtractors(authmd.Bearer(), authmd.Cookie("better-auth.session_token"))
 		benchInterceptor(b, newBenchAuth(b, policy, extractors).UnaryServerInterceptor())

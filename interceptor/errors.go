@@ -3,12 +3,15 @@ package interceptor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
@@ -46,6 +49,7 @@ type failure struct {
 	status *status.Status
 	kind   telemetry.ErrorType
 	is     error // the sentinel it matches; nil for none
+	busy   bool  // too many verifications were under way to start another
 	known  bool  // that there is no such session is known, and may be remembered
 	by     trace.SpanContext
 }
@@ -65,17 +69,18 @@ var (
 		ReasonVerificationFailed, telemetry.MappingFailed, nil)
 	verificationUnavailable = newFailure(codes.Unavailable, "session verification unavailable",
 		ReasonVerificationUnavailable, telemetry.VerificationUnavailable, ErrUnavailable)
-	noSuchSession = knownInvalid(invalidSession)
+	noSuchSession = variant(invalidSession, func(f *failure) { f.known = true })
+	tooBusy       = variant(verificationUnavailable, func(f *failure) { f.busy = true })
 )
 
 func newFailure(code codes.Code, message, reason string, kind telemetry.ErrorType, is error) *failure {
 	return &failure{status: describe(status.New(code, message), reason), kind: kind, is: is}
 }
 
-func knownInvalid(f *failure) *failure {
-	known := *f
-	known.known = true
-	return &known
+func variant(f *failure, change func(*failure)) *failure {
+	v := *f
+	change(&v)
+	return &v
 }
 
 func describe(st *status.Status, reason string) *status.Status {
@@ -92,9 +97,17 @@ func (f *failure) Error() string { return f.status.String() }
 // GRPCStatus makes f a gRPC status.
 func (f *failure) GRPCStatus() *status.Status { return f.status }
 
-// Is matches the sentinels.
+// Is matches the sentinels, and those by which the cache knows what to do.
 func (f *failure) Is(target error) bool {
-	return f.is != nil && target == f.is || f.known && target == cache.ErrRejected
+	switch target {
+	case cache.ErrRejected:
+		return f.known
+	case cache.ErrRefused:
+		return f.is == ErrInvalidSession || f.kind == telemetry.VerifierStatus
+	case cache.ErrUnavailable:
+		return f.is == ErrUnavailable
+	}
+	return f.is != nil && target == f.is
 }
 
 // classify turns the error of a callback into what the client gets. otherwise is
@@ -107,13 +120,13 @@ func classify(err error, otherwise *failure) *failure {
 	case errors.Is(err, ErrInvalidSession):
 		return noSuchSession
 	case errors.Is(err, ErrUnavailable), errors.As(err, &netErr), errors.Is(err, context.DeadlineExceeded):
-		return verificationUnavailable
+		return unavailableFor(retryDelay(err, given))
 	case !hasStatus:
 		return otherwise
 	}
 	switch given.Code() { //nolint:exhaustive // every other code is passed on
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
-		return verificationUnavailable
+		return unavailableFor(retryDelay(err, given))
 	}
 	return &failure{status: given, kind: telemetry.VerifierStatus}
 }
@@ -128,6 +141,62 @@ func statusOf(err error) (*status.Status, bool) {
 	}
 	st := carrier.GRPCStatus()
 	return st, st.Code() != codes.OK
+}
+
+// maxRetryDelay bounds the delay that a client is told.
+const maxRetryDelay = time.Hour
+
+// unavailableError is the error of RetryAfter.
+type unavailableError struct {
+	delay time.Duration
+	cause error
+}
+
+// RetryAfter returns an error for a callback to return when the session's owner is
+// unavailable and has named the time after which to ask again. It wraps
+// [ErrUnavailable] and cause, which may be nil. The client gets the delay as a
+// google.rpc.RetryInfo, at most an hour; none if it is not positive.
+func RetryAfter(delay time.Duration, cause error) error {
+	return &unavailableError{delay, cause}
+}
+
+func (e *unavailableError) Error() string {
+	if e.cause == nil {
+		return fmt.Sprintf("%v: retry after %v", ErrUnavailable, e.delay)
+	}
+	return fmt.Sprintf("%v: retry after %v: %v", ErrUnavailable, e.delay, e.cause)
+}
+
+func (e *unavailableError) Unwrap() []error {
+	if e.cause == nil {
+		return []error{ErrUnavailable}
+	}
+	return []error{ErrUnavailable, e.cause}
+}
+
+// retryDelay finds the delay that an error or its status names; 0: none.
+func retryDelay(err error, st *status.Status) time.Duration {
+	if named, ok := errors.AsType[*unavailableError](err); ok {
+		return named.delay
+	}
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration()
+		}
+	}
+	return 0
+}
+
+func unavailableFor(delay time.Duration) *failure {
+	if delay <= 0 {
+		return verificationUnavailable
+	}
+	return variant(verificationUnavailable, func(f *failure) {
+		info := &errdetails.RetryInfo{RetryDelay: durationpb.New(min(delay, maxRetryDelay))}
+		if detailed, err := f.status.WithDetails(info); err == nil {
+			f.status = detailed
+		}
+	})
 }
 
 // callerGone is the failure of a call whose own context has ended.
@@ -151,6 +220,8 @@ func answered(ctx context.Context, err error) *failure {
 		return f
 	case errors.Is(err, cache.ErrRejected):
 		return noSuchSession
+	case errors.Is(err, cache.ErrBusy):
+		return tooBusy
 	case errors.Is(err, cache.ErrExpired):
 		return expiredSession
 	case errors.Is(err, context.DeadlineExceeded):

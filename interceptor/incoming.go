@@ -26,7 +26,7 @@ type incoming struct {
 }
 
 func (in *incoming) values(name headerName) []string {
-	if name.key == "host" {
+	if name == host {
 		return in.md[":authority"]
 	}
 	return authmd.Values(in.md, name.key)
@@ -47,7 +47,7 @@ type supplied struct {
 }
 
 func (s *supplied) values(name headerName) []string {
-	if name.key == "host" {
+	if name == host {
 		return s.host
 	}
 	return s.cleaned[name.canonical]
@@ -64,7 +64,8 @@ const gatewayPrefix = "grpcgateway-"
 // keyProbe is a context that remembers what it is asked for.
 type keyProbe struct {
 	context.Context //nolint:containedctx // it is one
-	key             any
+
+	key any
 }
 
 func (p *keyProbe) Value(key any) any {

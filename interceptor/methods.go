@@ -3,10 +3,13 @@ package interceptor
 import (
 	"fmt"
 	"strings"
+
+	"google.golang.org/grpc"
 )
 
 // methodSet matches full method names as grpc.UnaryServerInfo gives them.
 type methodSet struct {
+	patterns []string
 	all      bool
 	services map[string]bool // "pkg.Service"
 	methods  map[string]bool // "pkg.Service/Method"
@@ -15,7 +18,7 @@ type methodSet struct {
 // newMethodSet parses "pkg.Service/Method", "pkg.Service/*" and "*", each with or
 // without a leading "/".
 func newMethodSet(patterns []string) (methodSet, error) {
-	s := methodSet{services: map[string]bool{}, methods: map[string]bool{}}
+	s := methodSet{patterns: patterns, services: map[string]bool{}, methods: map[string]bool{}}
 	for _, pattern := range patterns {
 		if pattern == "*" || pattern == "/*" {
 			s.all = true
@@ -52,6 +55,29 @@ func (s *methodSet) match(fullMethod string) bool {
 	}
 	slash := strings.LastIndexByte(name, '/')
 	return slash > 0 && slash < len(name)-1 && (s.methods[name] || s.services[name[:slash]])
+}
+
+// unmatched returns the patterns that match no method of a server.
+func (s *methodSet) unmatched(services map[string]grpc.ServiceInfo) []string {
+	var unmatched []string
+	for _, pattern := range s.patterns {
+		one, err := newMethodSet([]string{pattern})
+		if err != nil || !one.matchesAny(services) {
+			unmatched = append(unmatched, pattern)
+		}
+	}
+	return unmatched
+}
+
+func (s *methodSet) matchesAny(services map[string]grpc.ServiceInfo) bool {
+	for service, info := range services {
+		for _, method := range info.Methods {
+			if s.match("/" + service + "/" + method.Name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isName reports whether s can be a service or method name: no wildcard, no

@@ -7,6 +7,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -30,8 +31,12 @@ type config struct {
 	carry      func(from, to context.Context) (context.Context, string)
 	skip       []string
 	optional   bool
+	unbounded  bool
+	recheck    time.Duration
+	broadcast  Broadcast
 	tracers    trace.TracerProvider
 	meters     metric.MeterProvider
+	errs       []error
 }
 
 func newConfig(opts []Option) config {
@@ -40,6 +45,9 @@ func newConfig(opts []Option) config {
 		if opt != nil {
 			opt.apply(&c)
 		}
+	}
+	if c.unbounded && c.recheck != 0 {
+		c.errs = append(c.errs, errors.New("interceptor: WithStreamRecheck and WithUnboundedStreams contradict each other"))
 	}
 	return c
 }
@@ -104,10 +112,43 @@ func WithSkipMethods(patterns ...string) Option {
 }
 
 // WithOptionalAuth lets a call without any credential through, without an
-// identity. A credential that is there must be good all the same. By default a
-// call without one is Unauthenticated.
+// identity. A credential that is there must be good all the same, and one that is
+// malformed is refused. By default a call without one is Unauthenticated.
 func WithOptionalAuth() Option {
 	return optionFunc(func(c *config) { c.optional = true })
+}
+
+// WithStreamRecheck has the session of every open stream verified again at this
+// interval, through the cache if there is one, so that the streams of one session
+// cost one verification. A stream ends with what the verification finds out:
+// INVALID_SESSION soon after its session was ended at its owner, or Unavailable in
+// an outage that the cache has no stale answer for. By default a stream is verified
+// again only after a Forget. An interval that is not positive makes
+// [NewSessionAuth] fail.
+func WithStreamRecheck(every time.Duration) Option {
+	return optionFunc(func(c *config) {
+		c.recheck = every
+		if every <= 0 {
+			c.errs = append(c.errs, fmt.Errorf("interceptor: WithStreamRecheck: the interval must be positive, got %v", every))
+		}
+	})
+}
+
+// WithUnboundedStreams lets a stream go on when its session has ended: it is
+// authenticated when it starts and never again. By default it ends with its
+// session.
+func WithUnboundedStreams() Option {
+	return optionFunc(func(c *config) { c.unbounded = true })
+}
+
+// WithBroadcast joins this Authenticator with others: what one of them is told to
+// forget, all forget. By default it stands alone.
+func WithBroadcast(broadcast Broadcast) Option {
+	return optionFunc(func(c *config) {
+		if !isNil(broadcast) {
+			c.broadcast = broadcast
+		}
+	})
 }
 
 // WithTracerProvider says where the spans go. By default, and for nil, to the
@@ -135,7 +176,7 @@ func parseKeyHeaders(names []string) ([]headerName, error) {
 	for _, name := range names {
 		h := newHeaderName(name)
 		switch {
-		case h.key != "host" && !authmd.Forwardable(name):
+		case h != host && !authmd.Forwardable(name):
 			errs = append(errs, fmt.Errorf("interceptor: WithKeyHeaders: %q is never in the header of a request", name))
 		case !slices.Contains(parsed, h):
 			parsed = append(parsed, h)
@@ -147,6 +188,7 @@ func parseKeyHeaders(names []string) ([]headerName, error) {
 // extractor is an Extractor and, where it is a Source, the header it reads.
 type extractor struct {
 	authmd.Extractor
+
 	source authmd.Source // nil if it is none
 	header headerName
 }

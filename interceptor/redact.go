@@ -22,8 +22,7 @@ func exception(cause error, secrets []string) telemetry.Exception {
 	if cause == nil {
 		return telemetry.Exception{}
 	}
-	var panicked *cache.PanicError
-	if errors.As(cause, &panicked) {
+	if panicked, ok := errors.AsType[*cache.PanicError](cause); ok {
 		return telemetry.Exception{
 			Type:    fmt.Sprintf("panic(%T)", panicked.Value),
 			Message: redact(fmt.Sprint(panicked.Value), secrets),

@@ -20,6 +20,8 @@ const (
 
 var (
 	authorization        = newHeaderName("authorization")
+	cookie               = newHeaderName("cookie")
+	host                 = newHeaderName("host")
 	gatewayAuthorization = newHeaderName("grpcgateway-authorization")
 	gatewayCookie        = newHeaderName("grpcgateway-cookie")
 )
@@ -74,6 +76,9 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 		}
 	}
 	if r.token == "" {
+		if a.malformed(h, own) {
+			return missingCredentials // and not anonymous
+		}
 		return nil
 	}
 	for _, name := range a.keyHeaders {
@@ -110,6 +115,25 @@ func ambiguous(own []string) bool {
 	return false
 }
 
+// malformed reports whether a call without a token carries something that was meant
+// to be one. A cookie of another name is not, nor is another scheme.
+func (a *Authenticator) malformed(h headers, own []string) bool {
+	const scheme = "bearer"
+	for i := range a.extractors {
+		e := &a.extractors[i]
+		switch {
+		case e.source == nil || e.header == cookie:
+		case e.header == authorization:
+			if slices.ContainsFunc(own, func(value string) bool { return hasPrefix(strings.TrimSpace(value), scheme) }) {
+				return true
+			}
+		case len(h.values(e.header)) > 0:
+			return true
+		}
+	}
+	return false
+}
+
 // credentials appends what the extractor finds. values are those of the header
 // that it reads, if it is a Source.
 func (e *extractor) credentials(h headers, values []string, dst []authmd.Credential) []authmd.Credential {
@@ -125,7 +149,7 @@ func (e *extractor) credentials(h headers, values []string, dst []authmd.Credent
 // contradicts reports whether a header that holds one credential holds several.
 // The same cookie twice is legal.
 func (e *extractor) contradicts(credentials []authmd.Credential) bool {
-	return e.header.canonical != "Cookie" && slices.ContainsFunc(credentials, func(c authmd.Credential) bool {
+	return e.header != cookie && slices.ContainsFunc(credentials, func(c authmd.Credential) bool {
 		return c.Value != credentials[0].Value
 	})
 }
@@ -167,7 +191,7 @@ func (a *Authenticator) reads(canonical string) bool {
 // addCredential adds a header value that several extractors may have found; the
 // pairs of the Cookie header go into one line.
 func addCredential(header http.Header, name, value string) {
-	if name != "Cookie" {
+	if name != cookie.canonical {
 		if !slices.Contains(header[name], value) {
 			header.Add(name, value)
 		}
@@ -196,7 +220,7 @@ func (a *Authenticator) secrets(r *request) []string {
 		}
 		for _, c := range e.source.AppendCredentials(nil, r.headers.values(e.header)) {
 			secrets = append(secrets, c.Value, c.Token)
-			if e.header.canonical != "Cookie" {
+			if e.header != cookie {
 				continue
 			}
 			for pair := range strings.SplitSeq(c.Value, ";") {

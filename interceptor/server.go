@@ -2,6 +2,8 @@ package interceptor
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
@@ -16,56 +18,104 @@ func (a *Authenticator) ServerOptions() []grpc.ServerOption {
 	}
 }
 
+// Check reports, in one error a line, every pattern of [WithSkipMethods] that matches
+// no method of server: a typing error, or a method that was renamed, leaves its
+// callers locked out. Call it when all services are registered.
+func (a *Authenticator) Check(server interface {
+	GetServiceInfo() map[string]grpc.ServiceInfo
+},
+) error {
+	unmatched := a.skip.unmatched(server.GetServiceInfo())
+	errs := make([]error, 0, len(unmatched))
+	for _, pattern := range unmatched {
+		errs = append(errs, fmt.Errorf("interceptor: WithSkipMethods: %q matches no method of the server", pattern))
+	}
+	return errors.Join(errs...)
+}
+
 // UnaryServerInterceptor returns the interceptor for unary calls. A handler behind
 // it finds the identity with authcontext.FromContext. Use it together with
 // [Authenticator.StreamServerInterceptor], or streams are open to anyone.
 func (a *Authenticator) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		ctx, err := a.admit(ctx, info.FullMethod)
+		ctx, id, _, err := a.admit(ctx, info.FullMethod)
 		if err != nil {
 			return nil, err
+		}
+		if id != nil {
+			ctx = id.NewContext(ctx)
 		}
 		return handler(ctx, req)
 	}
 }
 
 // StreamServerInterceptor returns the interceptor for streams of all kinds. It
-// authenticates once, before the handler runs. The client of a stream that is
-// refused learns of it from its first Recv.
+// authenticates before the handler runs; the client of a stream that is refused
+// learns of it from its first Recv.
+//
+// A stream ends with its session, unless [WithUnboundedStreams] is given: with
+// SESSION_EXPIRED when ExpiresAt passes, and with what a new verification finds out
+// after a Forget, or at the intervals of [WithStreamRecheck]. The handler's context
+// is cancelled, with the status that the client will get as its [context.Cause], and
+// its calls of SendMsg and RecvMsg fail with that status, one that waits for a silent
+// client included. The client gets it as soon as the handler returns. A SendMsg that
+// waits for a client to read is not cut short.
 func (a *Authenticator) StreamServerInterceptor() grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		ctx, err := a.admit(stream.Context(), info.FullMethod)
+		before := a.forgotten.Load()
+		ctx, id, r, err := a.admit(stream.Context(), info.FullMethod)
 		if err != nil {
 			return err
 		}
-		wrapped := middleware.WrapServerStream(stream)
-		wrapped.WrappedContext = ctx
-		return handler(srv, wrapped)
+		if id == nil || a.unbounded {
+			if id != nil {
+				ctx = id.NewContext(ctx)
+			}
+			wrapped := middleware.WrapServerStream(stream)
+			wrapped.WrappedContext = ctx
+			return handler(srv, wrapped)
+		}
+		bound := a.bind(ctx, stream, info, r, id)
+		defer bound.release() // when the handler panics, too
+		if a.forgotten.Load() != before {
+			bound.watch.wake(0) // by a Forget that did not find this stream yet
+		}
+		err = handler(srv, bound)
+		if f := bound.release(); f != nil {
+			return f
+		}
+		return err
 	}
 }
 
 // AuthFunc authenticates the call that ctx belongs to and returns a context with
 // its identity. It is an auth.AuthFunc of go-grpc-middleware, for its interceptors
-// and for a service's AuthFuncOverride. [WithSkipMethods] applies to it, too.
+// and for a service's AuthFuncOverride. [WithSkipMethods] applies to it, too. A stream
+// that is authenticated by it alone is verified when it starts and not again.
 func (a *Authenticator) AuthFunc(ctx context.Context) (context.Context, error) {
 	fullMethod, _ := grpc.Method(ctx)
-	return a.admit(ctx, fullMethod)
+	ctx, id, _, err := a.admit(ctx, fullMethod)
+	if err != nil {
+		return nil, err
+	}
+	if id != nil {
+		ctx = id.NewContext(ctx)
+	}
+	return ctx, nil
 }
 
-// admit returns the context for the handler of a call.
-func (a *Authenticator) admit(ctx context.Context, fullMethod string) (context.Context, error) {
+// admit lets a call pass or not. It returns the context for its handler, without the
+// identity, which is nil for a call that needs none.
+func (a *Authenticator) admit(ctx context.Context, fullMethod string) (context.Context, *identity, *request, error) {
 	ctx, call := receive(ctx)
 	if a.skip.match(fullMethod) {
-		return ctx, nil
+		return ctx, nil, nil, nil
 	}
 	r := &request{call: call}
 	r.headers = &r.call
 	id, err := a.authenticate(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	if id == nil {
-		return ctx, nil
-	}
-	return id.NewContext(ctx), nil
+	return ctx, id, r, nil
 }

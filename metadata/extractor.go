@@ -127,7 +127,7 @@ func readHeaderToken(dst []Credential, values []string) []Credential {
 // CookieHeader takes the whole Cookie header as the token, for frameworks that
 // read cookies themselves. Any cookie of the request, an advertiser's too, is
 // then part of the cache key: prefer [Cookie] where the name is known.
-func CookieHeader() Extractor { return source{"Cookie", readCookieHeader} }
+func CookieHeader() Extractor { return source{cookieHeader, readCookieHeader} }
 
 func readCookieHeader(dst []Credential, values []string) []Credential {
 	for _, value := range values {
@@ -157,7 +157,7 @@ func Cookie(names ...string) Extractor {
 			spellings = append(spellings, prefix+name)
 		}
 	}
-	return source{"Cookie", func(dst []Credential, values []string) []Credential {
+	return source{cookieHeader, func(dst []Credential, values []string) []Credential {
 		for _, spelling := range spellings {
 			for _, line := range values {
 				dst = appendCookies(dst, spelling, line)
@@ -171,21 +171,29 @@ func Cookie(names ...string) Extractor {
 // reads leniently, as browsers write: net/http's parser refuses the whole line
 // for one odd cookie of somebody else's.
 func appendCookies(dst []Credential, name, line string) []Credential {
-	for line != "" {
-		var pair string
-		pair, line, _ = strings.Cut(line, ";")
-		pair = strings.TrimLeft(pair, " \t")
-		if len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
-			continue
+	for at, end := 0, 0; ; at = end {
+		found := strings.Index(line[at:], name)
+		if found < 0 {
+			return dst
 		}
-		pair = strings.TrimRight(pair, " \t")
+		start := at + found
+		end = start + len(name)
+		before := strings.TrimRight(line[:start], " \t")
+		if before != "" && before[len(before)-1] != ';' || end == len(line) || line[end] != '=' {
+			continue // the name is part of something else
+		}
+		if length := strings.IndexByte(line[end:], ';'); length >= 0 {
+			end += length
+		} else {
+			end = len(line)
+		}
+		pair := strings.TrimRight(line[start:end], " \t")
 		token := pair[len(name)+1:]
 		if len(token) >= 2 && token[0] == '"' && token[len(token)-1] == '"' {
 			token = token[1 : len(token)-1]
 		}
 		dst = append(dst, Credential{Value: pair, Token: token})
 	}
-	return dst
 }
 
 func readNothing(dst []Credential, _ []string) []Credential { return dst }

@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	cookieHeader  = "Cookie"
 	binarySuffix  = "-bin"
 	gatewayPrefix = "grpcgateway-"
 )
@@ -121,7 +122,7 @@ func convert(source map[string][]string, wire bool) http.Header {
 		}
 	}
 	dropNominated(header, source)
-	for _, name := range []string{"Authorization", "Cookie"} {
+	for _, name := range []string{"Authorization", cookieHeader} {
 		settle(header, name)
 	}
 	return header
@@ -145,7 +146,7 @@ func dropNominated(header http.Header, source map[string][]string) {
 // settle decides between a header and the name grpc-gateway gave it.
 func settle(header http.Header, name string) {
 	const prefix = "Grpcgateway-"
-	if name == "Cookie" {
+	if name == cookieHeader {
 		joinCookies(header, name)
 		joinCookies(header, prefix+name)
 	}
@@ -172,7 +173,7 @@ func joinCookies(header http.Header, name string) {
 // joins cookies. It copies only when it has to.
 func cleanValues(key string, values []string, wire bool) []string {
 	binary := !wire && strings.HasSuffix(key, binarySuffix)
-	if binary || anySmuggles(values) {
+	if binary || slices.ContainsFunc(values, smuggles) {
 		kept := make([]string, 0, len(values))
 		for _, value := range values {
 			if binary {
@@ -188,15 +189,6 @@ func cleanValues(key string, values []string, wire bool) []string {
 		return []string{strings.Join(values, "; ")}
 	}
 	return values
-}
-
-func anySmuggles(values []string) bool {
-	for _, value := range values {
-		if smuggles(value) {
-			return true
-		}
-	}
-	return false
 }
 
 // smuggles reports whether value could end a header line early. Three searches

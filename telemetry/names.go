@@ -10,6 +10,9 @@ const (
 
 	// SpanVerify is the name of the span around one run of the callbacks.
 	SpanVerify = "verify session"
+	// EventStale is the event on the span of an RPC that was answered from memory
+	// past its time, because the session's owner is unavailable.
+	EventStale = "sessionauth.stale"
 	// MetricDuration is a histogram, in seconds, of the runs of the callbacks. It
 	// carries KeyErrorType when one failed.
 	MetricDuration = "sessionauth.verification.duration"
@@ -41,6 +44,7 @@ const (
 	Miss                    // verified by this call, for all that share the answer
 	Hit                     // answered from memory
 	Shared                  // answered by a verification that another call started
+	Stale                   // answered from memory past its time, in an outage
 	Negative                // refused from memory
 	results
 )
@@ -50,7 +54,7 @@ func (r Result) String() string {
 	if r >= results {
 		return "unknown"
 	}
-	return [...]string{"rejected", "anonymous", "verified", "miss", "hit", "shared", "negative"}[r]
+	return [...]string{"rejected", "anonymous", "verified", "miss", "hit", "shared", "stale", "negative"}[r]
 }
 
 // ErrorType says why a call was refused.

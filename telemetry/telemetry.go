@@ -103,6 +103,9 @@ func (i *Instruments) Record(ctx context.Context, r Result, e ErrorType, by trac
 	}
 	span.SetAttributes(KeyResult.String(r.String()))
 	span.SetAttributes(errorAttributes(e)...)
+	if r == Stale {
+		span.AddEvent(EventStale)
+	}
 	if r == Shared && by.IsValid() {
 		span.AddLink(trace.Link{SpanContext: by})
 	}
@@ -124,8 +127,8 @@ type Verification struct {
 
 // Start begins the span of a verification and returns a context that carries it.
 func (i *Instruments) Start(ctx context.Context) (context.Context, Verification) {
-	ctx, span := i.tracer.Start(ctx, SpanVerify)
-	return ctx, Verification{i, span, time.Now()}
+	ctx, span := i.tracer.Start(ctx, SpanVerify)  //nolint:spancheck // Verification.End ends it
+	return ctx, Verification{i, span, time.Now()} //nolint:spancheck // Verification.End ends it
 }
 
 // SpanContext identifies the verification, for the calls that share its answer.

@@ -1,0 +1,491 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newCache(tb testing.TB, policy cache.Policy) *cache.Cache[string] {
+	tb.Helper()
+	c, err := cache.New[string](policy)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+// loader counts its loads.
+type loader struct {
+	value   string
+	expires time.Time
+	err     error
+	loads   atomic.Int64
+}
+
+func (l *loader) load(context.Context) (string, time.Time, error) {
+	l.loads.Add(1)
+	return l.value, l.expires, l.err
+}
+
+func TestPolicyIsValidated(t *testing.T) {
+	for want, policy := range map[string]cache.Policy{
+		"cache: TTL must be positive, got 0s":                   {},
+		"cache: TTL must be positive, got -1s":                  {TTL: -time.Second},
+		"cache: NegativeTTL must not be negative, got -1s":      {TTL: 1, NegativeTTL: -time.Second},
+		"cache: VerifyTimeout must not be negative, got -1s":    {TTL: 1, VerifyTimeout: -time.Second},
+		"cache: MaxEntries must not be negative, got -1":        {TTL: 1, MaxEntries: -1},
+		"cache: MaxVerifies must not be negative, got -1":       {TTL: 1, MaxVerifies: -1},
+		"cache: StaleIfError must not be negative, got -1s":     {TTL: 1, StaleIfError: -time.Second},
+		"RefreshAfter must be less than TTL and not negative":   {TTL: time.Second, RefreshAfter: time.Second},
+		"not negative, got -1s with a TTL of 1s":                {TTL: time.Second, RefreshAfter: -time.Second},
+		"got 0s\ncache: NegativeTTL must not be negative, got ": {NegativeTTL: -1},
+	} {
+		if c, err := cache.New[string](policy); c != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("New(%+v) = %v, %v, want an error with %q", policy, c, err, want)
+		}
+	}
+}
+
+func TestDo(t *testing.T) {
+	key := cache.NewKey("k")
+	type step struct {
+		after  time.Duration
+		result cache.Result
+		err    error
+	}
+	bad := fmt.Errorf("no row: %w", cache.ErrRejected)
+	tests := map[string]struct {
+		policy  cache.Policy
+		expires time.Duration // 0: none
+		err     error
+		steps   []step
+	}{
+		"a value lives for its TTL, which a hit does not extend": {cache.Policy{TTL: 10 * time.Second}, 0, nil, []step{
+			{0, cache.Miss, nil}, {9 * time.Second, cache.Hit, nil}, {time.Second - 1, cache.Hit, nil}, {1, cache.Miss, nil},
+		}},
+		"a value does not outlive its own expiry": {cache.Policy{TTL: 10 * time.Second}, 4 * time.Second, nil, []step{
+			{0, cache.Miss, nil}, {4*time.Second - 1, cache.Hit, nil}, {1, cache.Miss, cache.ErrExpired}, {0, cache.Miss, cache.ErrExpired},
+		}},
+		"a refusal is not remembered": {cache.Policy{TTL: time.Second}, 0, bad, []step{
+			{0, cache.Miss, bad}, {0, cache.Miss, bad},
+		}},
+		"a refusal is remembered for NegativeTTL": {cache.Policy{TTL: time.Second, NegativeTTL: 5 * time.Second}, 0, bad, []step{
+			{0, cache.Miss, bad}, {5*time.Second - 1, cache.Negative, cache.ErrRejected}, {1, cache.Miss, bad},
+		}},
+		"another error is not remembered": {cache.Policy{TTL: time.Second, NegativeTTL: 5 * time.Second}, 0, cache.ErrUnavailable, []step{
+			{0, cache.Miss, cache.ErrUnavailable}, {0, cache.Miss, cache.ErrUnavailable},
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, test.policy)
+				l := &loader{value: "v", err: test.err}
+				if test.expires > 0 {
+					l.expires = time.Now().Add(test.expires)
+				}
+				for i, step := range test.steps {
+					time.Sleep(step.after)
+					before := l.loads.Load()
+					_, inMemory := c.Get(key)
+					v, result, err := c.Do(t.Context(), key, l.load)
+					if result != step.result || !errors.Is(err, step.err) || (err == nil) != (step.err == nil) {
+						t.Errorf("step %d: %v, %v, want %v, %v", i, result, err, step.result, step.err)
+					}
+					if (v == "v") != (err == nil) {
+						t.Errorf("step %d: value %q with error %v", i, v, err)
+					}
+					if loaded := l.loads.Load() > before; loaded != (result == cache.Miss) || inMemory != (result == cache.Hit) {
+						t.Errorf("step %d: %v, loaded %t, in memory %t", i, result, loaded, inMemory)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestAnEndedContextStartsNoLoad(t *testing.T) {
+	c := newCache(t, cache.Policy{TTL: time.Minute})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l := &loader{}
+	if _, _, err := c.Do(ctx, cache.NewKey("k"), l.load); !errors.Is(err, context.Canceled) || l.loads.Load() != 0 {
+		t.Errorf("%v after %d loads", err, l.loads.Load())
+	}
+}
+
+func TestOneLoadForManyCallers(t *testing.T) {
+	for _, keys := range []int{1, 100} {
+		t.Run(fmt.Sprintf("%d keys", keys), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const callers = 10_000
+				c := newCache(t, cache.Policy{TTL: time.Minute})
+				open := make(chan struct{})
+				var loads atomic.Int64
+				var wg sync.WaitGroup
+				for i := range callers {
+					wg.Go(func() {
+						want := fmt.Sprint(i % keys)
+						v, _, err := c.Do(t.Context(), cache.NewKey(want), func(context.Context) (string, time.Time, error) {
+							loads.Add(1)
+							<-open
+							return want, time.Time{}, nil
+						})
+						if v != want || err != nil {
+							t.Errorf("%q, %v, want %q", v, err, want)
+						}
+					})
+				}
+				synctest.Wait()
+				close(open)
+				wg.Wait()
+				if got := loads.Load(); got != int64(keys) {
+					t.Errorf("%d loads, want %d", got, keys)
+				}
+				want := cache.Stats{Entries: keys, Misses: uint64(keys), Shared: uint64(callers - keys)}
+				if got := c.Stats(); got != want {
+					t.Errorf("%+v, want %+v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestOneLoadWhenItIsOverAtOnce: a caller that has just missed the value must not load
+// it again when the flight that it meant to join has landed already.
+func TestOneLoadWhenItIsOverAtOnce(t *testing.T) {
+	c := newCache(t, cache.Policy{TTL: time.Hour})
+	for round := range 300 {
+		key, start := cache.NewKey(fmt.Sprint(round)), make(chan struct{})
+		l := &loader{value: "v"}
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				<-start
+				if _, _, err := c.Do(t.Context(), key, l.load); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		if got := l.loads.Load(); got != 1 {
+			t.Fatalf("round %d: %d loads", round, got)
+		}
+	}
+}
+
+func TestLoadsThatDoNotReturn(t *testing.T) {
+	tests := map[string]struct {
+		load func(context.Context) (string, time.Time, error)
+		want error
+		took time.Duration
+	}{
+		"panics":          {func(context.Context) (string, time.Time, error) { panic("boom") }, new(cache.PanicError), 0},
+		"panics with nil": {func(context.Context) (string, time.Time, error) { panic(nil) }, new(cache.PanicError), 0},
+		"calls Goexit":    {func(context.Context) (string, time.Time, error) { runtime.Goexit(); return "", time.Time{}, nil }, cache.ErrGoexit, 0},
+		"ignores its context": {func(context.Context) (string, time.Time, error) {
+			time.Sleep(time.Hour)
+			return "late", time.Time{}, nil
+		}, context.DeadlineExceeded, 3 * time.Second},
+		"waits on its context": {func(ctx context.Context) (string, time.Time, error) { <-ctx.Done(); return "", time.Time{}, ctx.Err() }, context.DeadlineExceeded, 3 * time.Second},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, cache.Policy{TTL: time.Minute, NegativeTTL: time.Minute, VerifyTimeout: 3 * time.Second})
+				start := time.Now()
+				var wg sync.WaitGroup
+				for range 10 {
+					wg.Go(func() {
+						v, _, err := c.Do(t.Context(), cache.NewKey("bad"), test.load)
+						if _, want := errors.AsType[*cache.PanicError](test.want); want {
+							if panicked, ok := errors.AsType[*cache.PanicError](err); !ok || panicked.Value == nil || len(panicked.Stack) == 0 {
+								t.Errorf("%v", err)
+							}
+						} else if !errors.Is(err, test.want) {
+							t.Errorf("%v, want %v", err, test.want)
+						}
+						if v != "" {
+							t.Errorf("value %q", v)
+						}
+					})
+				}
+				if v, _, err := c.Do(t.Context(), cache.NewKey("good"), (&loader{value: "v"}).load); v != "v" || err != nil {
+					t.Errorf("another key: %q, %v", v, err)
+				}
+				wg.Wait()
+				if took := time.Since(start); took != test.took {
+					t.Errorf("took %v, want %v", took, test.took)
+				}
+				time.Sleep(2 * time.Hour)
+				if s := c.Stats(); s.NegativeEntries != 0 || s.InFlight != 0 {
+					t.Errorf("%+v", s)
+				}
+				if v, result, err := c.Do(t.Context(), cache.NewKey("bad"), (&loader{value: "v"}).load); v != "v" || result != cache.Miss || err != nil {
+					t.Errorf("the next load: %q, %v, %v", v, result, err)
+				}
+			})
+		})
+	}
+}
+
+func TestMaxEntriesIsKeptAndTheOldestGoesFirst(t *testing.T) {
+	c := newCache(t, cache.Policy{TTL: time.Minute, MaxEntries: 3})
+	l := &loader{value: "v"}
+	do := func(name string) cache.Result {
+		_, result, err := c.Do(t.Context(), cache.NewKey(name), l.load)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result
+	}
+	for _, name := range []string{"a", "b", "c", "a", "d"} { // b is the one not used for longest
+		do(name)
+	}
+	if s := c.Stats(); s.Entries != 3 {
+		t.Errorf("%d entries", s.Entries)
+	}
+	for _, name := range []string{"a", "c", "d"} {
+		if got := do(name); got != cache.Hit {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got := do("b"); got != cache.Miss {
+		t.Errorf("b: %v", got)
+	}
+}
+
+func TestMaxEntriesIsKeptOverAllShards(t *testing.T) {
+	const most = 10_000
+	c := newCache(t, cache.Policy{TTL: time.Minute, MaxEntries: most})
+	l := &loader{value: "v"}
+	for i := range most {
+		_, _, _ = c.Do(t.Context(), cache.NewKey("first", fmt.Sprint(i)), l.load)
+	}
+	for i := range most {
+		if _, ok := c.Get(cache.NewKey("first", fmt.Sprint(i))); !ok {
+			t.Fatalf("entry %d of %d is gone", i, most)
+		}
+	}
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range most / 4 {
+				_, _, _ = c.Do(t.Context(), cache.NewKey(fmt.Sprint(worker), fmt.Sprint(i)), l.load)
+			}
+		})
+	}
+	wg.Wait()
+	if s := c.Stats(); s.Entries != most {
+		t.Errorf("%d entries, want %d", s.Entries, most)
+	}
+}
+
+func TestExpiredEntriesAreClearedAwayByWhatIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Second, MaxEntries: 5000})
+		l := &loader{value: "v"}
+		for i := range 5000 {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("old", fmt.Sprint(i)), l.load)
+		}
+		time.Sleep(2 * time.Second)
+		for i := range 16 {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("new", fmt.Sprint(i)), l.load)
+		}
+		if s := c.Stats(); s.Entries != 16 {
+			t.Errorf("%d entries, want 16", s.Entries)
+		}
+	})
+}
+
+// TestAFloodOfJunk: a million keys that are rejected displace no value and no more
+// memory than the bound allows.
+func TestAFloodOfJunk(t *testing.T) {
+	junk := 1_000_000
+	if testing.Short() || raceEnabled { // the detector makes it take a minute
+		junk = 100_000
+	}
+	const most, good = 20_000, 10_000
+	c := newCache(t, cache.Policy{TTL: time.Hour, NegativeTTL: time.Hour, MaxEntries: most})
+	l := &loader{value: "v"}
+	for i := range good {
+		_, _, _ = c.Do(t.Context(), cache.NewKey("good", fmt.Sprint(i)), l.load)
+	}
+	before := heapInUse()
+	l.err = cache.ErrRejected
+	for i := range junk {
+		_, _, _ = c.Do(t.Context(), cache.NewKey("junk", fmt.Sprint(i)), l.load)
+	}
+	grown := heapInUse() - before
+	t.Logf("%d junk keys: the heap grew by %d KiB", junk, grown>>10)
+	if grown > 450*most {
+		t.Errorf("the heap grew by %d bytes for %d refusals", grown, most)
+	}
+	if s := c.Stats(); s.Entries != good || s.NegativeEntries != most {
+		t.Errorf("%+v", s)
+	}
+	for i := range good {
+		if _, ok := c.Get(cache.NewKey("good", fmt.Sprint(i))); !ok {
+			t.Fatalf("good session %d is gone", i)
+		}
+	}
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Hour, NegativeTTL: time.Hour})
+		one, other := cache.NewKey("one"), cache.NewKey("other")
+		l := &loader{value: "v"}
+		do := func(key, tag cache.Key) cache.Result {
+			_, result, _ := c.Do(t.Context(), key, l.load, tag)
+			return result
+		}
+		expect := func(what string, got, want cache.Result) {
+			t.Helper()
+			if got != want {
+				t.Errorf("%s: %v, want %v", what, got, want)
+			}
+		}
+		expect("new", do(one, one), cache.Miss)
+		expect("new", do(other, other), cache.Miss)
+		c.Forget(one)
+		if _, ok := c.Get(one); ok {
+			t.Error("Get finds what was forgotten")
+		}
+		expect("the other", do(other, other), cache.Hit)
+		expect("forgotten", do(one, one), cache.Miss)
+		expect("loaded again", do(one, one), cache.Hit)
+		c.ForgetAll()
+		expect("all forgotten", do(one, one), cache.Miss)
+		expect("all forgotten", do(other, other), cache.Miss)
+		l.err = cache.ErrRejected
+		c.Forget(one)
+		expect("refused", do(one, one), cache.Miss)
+		expect("refused from memory", do(one, one), cache.Negative)
+		c.Forget(one)
+		expect("refusal forgotten", do(one, one), cache.Miss)
+	})
+}
+
+// TestForgetUnderLoad: whatever happens at the same time, a call that begins after a
+// Forget has returned is never answered by a load that began before it.
+func TestForgetUnderLoad(t *testing.T) {
+	c, err := cache.New[int64](cache.Policy{TTL: time.Hour, RefreshAfter: time.Nanosecond, StaleIfError: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, tag := cache.NewKey("k"), cache.NewKey("t")
+	var version atomic.Int64 // what a load returns, as it was when the load began
+	load := func(context.Context) (int64, time.Time, error) {
+		v := version.Load()
+		runtime.Gosched()
+		return v, time.Time{}, nil
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				least := version.Load() // its Forget may not have returned yet, the one before has
+				if v, _, err := c.Do(context.Background(), key, load, tag); err != nil || v < least-1 {
+					t.Errorf("got version %d, %v, want at least %d", v, err, least-1)
+					return
+				}
+			}
+		})
+	}
+	for i := range int64(5000) {
+		version.Store(i)
+		switch rand.IntN(3) {
+		case 0:
+			c.ForgetAll()
+		default:
+			c.Forget(tag)
+		}
+		if v, ok := c.Get(key); ok && v < i {
+			t.Errorf("Get after Forget: version %d of %d", v, i)
+		}
+		if v, _, err := c.Do(t.Context(), key, load, tag); err != nil || v < i {
+			t.Errorf("Do after Forget: version %d of %d, %v", v, i, err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func TestNothingPrintsKeysOrValues(t *testing.T) {
+	c := newCache(t, cache.Policy{TTL: time.Hour})
+	if _, _, err := c.Do(t.Context(), cache.NewKey("k"), (&loader{value: "s3cr3t"}).load); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{c, cache.NewKey("k"), &cache.PanicError{Value: "s3cr3t", Stack: []byte("s3cr3t")}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
+			if s := fmt.Sprintf(verb, v); strings.Contains(s, "s3cr3t") || strings.Contains(s, "733363723374") || strings.Contains(s, "[") && !strings.Contains(s, "redacted") {
+				t.Errorf("%s of %T prints %s", verb, v, s)
+			}
+		}
+	}
+}
+
+func ExampleCache_Do() {
+	c, err := cache.New[string](cache.Policy{TTL: time.Minute})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	load := func(context.Context) (string, time.Time, error) { return "ada", time.Time{}, nil }
+	for range 2 {
+		user, result, err := c.Do(context.Background(), cache.NewKey("bearer", "token"), load)
+		fmt.Println(user, result, err)
+	}
+	// Output:
+	// ada miss <nil>
+	// ada hit <nil>
+}
+
+func ExampleCache_Forget() {
+	c, err := cache.New[string](cache.Policy{TTL: time.Minute})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	load := func(context.Context) (string, time.Time, error) { return "ada", time.Time{}, nil }
+	token := cache.NewKey("token", "abc")
+	for range 2 {
+		_, result, _ := c.Do(context.Background(), cache.NewKey("bearer", "abc"), load, token)
+		fmt.Println(result)
+		c.Forget(token)
+	}
+	// Output:
+	// miss
+	// miss
+}
