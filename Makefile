@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: ci
+ci: ## Run every check, as continuous integration does
+	.ci/run
+
+.PHONY: test
+test: ## Run the tests with the race detector
+	.ci/run test
+
+.PHONY: lint
+lint: ## Check format, go.mod, go vet and golangci-lint
+	.ci/run format tidy vet lint
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for a few seconds
+	.ci/run fuzz
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities
+	.ci/run vuln
+
+.PHONY: bench
+bench: ## Measure what one call costs (the table in README.md)
+	go test ./interceptor -run xxx -bench Unary -count 5
+
+.PHONY: cover
+cover: ## Run the tests and show the coverage of each function
+	go test -coverpkg ./... -coverprofile coverage.out ./...
+	go tool cover -func coverage.out
+
+.PHONY: quickstart
+quickstart: ## See it work: a server, a client and sessions in one program
+	go run ./examples/quickstart
+
+.PHONY: fmt
+fmt: ## Format the code
+	gofmt -w .
