@@ -67,9 +67,8 @@ func Example() {
 	// Unauthenticated: missing credentials
 }
 
-// serveForExample starts server in memory. check calls its health service with
-// these pairs of metadata.
-func serveForExample(server *grpc.Server) (check func(pairs ...string) (string, error), stop func()) {
+// dialForExample starts server in memory and connects to it.
+func dialForExample(server *grpc.Server) (conn *grpc.ClientConn, stop func()) {
 	listener := bufconn.Listen(1 << 16)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -78,12 +77,7 @@ func serveForExample(server *grpc.Server) (check func(pairs ...string) (string, 
 	if err != nil {
 		log.Fatal(err)
 	}
-	check = func(pairs ...string) (string, error) {
-		ctx := grpcmd.AppendToOutgoingContext(context.Background(), pairs...)
-		answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
-		return answer.GetStatus().String(), err
-	}
-	return check, func() {
+	return conn, func() {
 		if err := conn.Close(); err != nil {
 			log.Fatal(err)
 		}
@@ -92,6 +86,18 @@ func serveForExample(server *grpc.Server) (check func(pairs ...string) (string, 
 			log.Fatal(err)
 		}
 	}
+}
+
+// serveForExample starts server in memory. check calls its health service with
+// these pairs of metadata.
+func serveForExample(server *grpc.Server) (check func(pairs ...string) (string, error), stop func()) {
+	conn, stop := dialForExample(server)
+	check = func(pairs ...string) (string, error) {
+		ctx := grpcmd.AppendToOutgoingContext(context.Background(), pairs...)
+		answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+		return answer.GetStatus().String(), err
+	}
+	return check, stop
 }
 
 // describe returns answer, or what err says of its code and message.
@@ -245,6 +251,56 @@ func reason(err error) string {
 }
 
 // "There is no such session" and "could not find out" are different answers.
+func verifyAndRefresh(ctx context.Context, token string, _ http.Header) ([]string, error) {
+	s := sessions[token]
+	if s == nil {
+		return nil, interceptor.ErrInvalidSession
+	}
+	cookie := &http.Cookie{Name: "session", Value: token, MaxAge: 3600, Secure: true, HttpOnly: true}
+	return s, interceptor.SetResponseHeader(ctx, http.Header{"Set-Cookie": {cookie.String()}})
+}
+
+// A refreshed cookie goes to the client of the call that caused the verification.
+func Example_responseHeader() {
+	auth, err := interceptor.NewSessionAuth(verifyAndRefresh, mapSession,
+		interceptor.WithCache(cache.Policy{TTL: time.Minute}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := grpc.NewServer(auth.ServerOptions()...)
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	conn, stop := dialForExample(server)
+	defer stop()
+	for range 2 {
+		var header grpcmd.MD
+		ctx := grpcmd.AppendToOutgoingContext(context.Background(), "authorization", "Bearer token-of-ada")
+		_, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.Header(&header))
+		fmt.Println(status.Code(err), header.Get("set-cookie"))
+	}
+	// Output:
+	// OK [session=token-of-ada; Max-Age=3600; HttpOnly; Secure]
+	// OK []
+}
+
+// Pages of other origins cannot call with the cookies of a user.
+func Example_allowedOrigins() {
+	auth, err := interceptor.NewSessionAuth(verify, mapSession,
+		interceptor.WithExtractors(authmd.Cookie("session"), authmd.Bearer()),
+		interceptor.WithAllowedOrigins("https://app.example.com"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, origin := range []string{"https://app.example.com", "https://evil.example.com"} {
+		_, err := auth.Authenticate(context.Background(), http.Header{
+			"Cookie": {"session=token-of-ada"}, "Origin": {origin},
+		})
+		fmt.Println(origin, status.Code(err))
+	}
+	// Output:
+	// https://app.example.com OK
+	// https://evil.example.com PermissionDenied
+}
+
 func Example_errors() {
 	auth, err := interceptor.NewSessionAuth(verifyRow, mapSession)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"go/format"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,12 +114,26 @@ func TestReadmeServerCompiles(t *testing.T) {
 	}
 }
 
-// What is in example_test.go compiles, and most of it runs.
+// What is in the examples of all packages compiles, and most of it runs.
 func TestReadmeFragmentsAreInTheExamples(t *testing.T) {
-	examples := squeeze(readFile(t, "example_test.go"))
+	var examples strings.Builder
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (name[0] == '.' || name == "node_modules"):
+			return fs.SkipDir
+		case strings.HasPrefix(name, "example") && strings.HasSuffix(name, "_test.go"):
+			examples.WriteString(squeeze(readFile(t, path)) + "\n")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, block := range readmeBlocks(t)[1:] {
-		if !strings.Contains(examples, squeeze(block)) {
-			t.Errorf("not in example_test.go:\n%s", block)
+		if !strings.Contains(examples.String(), squeeze(block)) {
+			t.Errorf("in no example*_test.go:\n%s", block)
 		}
 	}
 }
@@ -129,6 +144,7 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 		telemetry.MetricEntries, string(telemetry.KeyResult), string(telemetry.KeyErrorType), string(telemetry.KeyEntry),
 		interceptor.ReasonMissingCredentials, interceptor.ReasonAmbiguousCredentials, interceptor.ReasonInvalidSession,
 		interceptor.ReasonSessionExpired, interceptor.ReasonVerificationFailed, interceptor.ReasonVerificationUnavailable,
+		interceptor.ReasonOriginNotAllowed,
 	}
 	for r := telemetry.Rejected; r.String() != "unknown"; r++ {
 		names = append(names, r.String())

@@ -57,6 +57,7 @@ type Authenticator struct {
 	carry       func(from, to context.Context) (context.Context, string)
 	skip        methodSet
 	optional    bool
+	origins     []string // nil: any
 	instruments *telemetry.Instruments
 	unbounded   bool          // streams outlive their sessions
 	recheck     time.Duration // 0: not
@@ -81,7 +82,7 @@ type identity struct {
 // option that is not valid.
 func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...Option) (*Authenticator, error) {
 	c := newConfig(opts)
-	a := &Authenticator{carry: c.carry, optional: c.optional, restricted: c.restricted}
+	a := &Authenticator{carry: c.carry, optional: c.optional, restricted: c.restricted, origins: c.origins}
 	a.unbounded, a.recheck, a.broadcast = c.unbounded, c.recheck, c.broadcast
 	var errs [7]error
 	errs[6] = errors.Join(c.errs...)
@@ -168,6 +169,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (*
 // credential, where that is allowed, both are nil.
 func (a *Authenticator) authenticate(ctx context.Context, r *request) (*identity, error) {
 	id, result, refused := a.decide(ctx, r)
+	if result == telemetry.Miss || result == telemetry.Verified || result == telemetry.Stale {
+		r.respond(ctx)
+	}
 	switch {
 	case refused != nil:
 		a.instruments.Record(ctx, result, refused.kind, refused.by)
@@ -227,7 +231,7 @@ func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, te
 		return id, telemetry.Hit, nil
 	}
 	id, how, err := a.cache.Do(ctx, r.key, func(fresh context.Context) (*identity, time.Time, error) {
-		id, err := a.resolve(carryOver(fresh, ctx, r.carried), r)
+		id, err := a.resolve(r.responding(carryOver(fresh, ctx, r.carried)), r)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
@@ -243,7 +247,7 @@ func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, te
 func (a *Authenticator) verifyAlone(ctx context.Context, r *request) (*identity, *failure) {
 	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
 	defer cancel()
-	id, err := cache.Call(bounded, func(ctx context.Context) (*identity, error) { return a.resolve(ctx, r) })
+	id, err := cache.Call(r.responding(bounded), func(ctx context.Context) (*identity, error) { return a.resolve(ctx, r) })
 	if err != nil {
 		return nil, answered(ctx, err)
 	}

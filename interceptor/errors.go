@@ -39,6 +39,7 @@ const (
 	ReasonInvalidSession          = "INVALID_SESSION"
 	ReasonSessionExpired          = "SESSION_EXPIRED"
 	ReasonVerificationFailed      = "VERIFICATION_FAILED"
+	ReasonOriginNotAllowed        = "ORIGIN_NOT_ALLOWED"
 	ReasonVerificationUnavailable = "VERIFICATION_UNAVAILABLE"
 )
 
@@ -69,6 +70,8 @@ var (
 		ReasonVerificationFailed, telemetry.MappingFailed, nil)
 	verificationUnavailable = newFailure(codes.Unavailable, "session verification unavailable",
 		ReasonVerificationUnavailable, telemetry.VerificationUnavailable, ErrUnavailable)
+	foreignOrigin = newFailure(codes.PermissionDenied, "origin not allowed",
+		ReasonOriginNotAllowed, telemetry.OriginNotAllowed, nil)
 	noSuchSession = variant(invalidSession, func(f *failure) { f.known = true })
 	tooBusy       = variant(verificationUnavailable, func(f *failure) { f.busy = true })
 )

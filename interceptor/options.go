@@ -31,6 +31,7 @@ type config struct {
 	carry      func(from, to context.Context) (context.Context, string)
 	skip       []string
 	optional   bool
+	origins    []string // nil: any
 	unbounded  bool
 	recheck    time.Duration
 	broadcast  Broadcast
@@ -116,6 +117,30 @@ func WithSkipMethods(patterns ...string) Option {
 // malformed is refused. By default a call without one is Unauthenticated.
 func WithOptionalAuth() Option {
 	return optionFunc(func(c *config) { c.optional = true })
+}
+
+// WithAllowedOrigins refuses a call whose credential is a cookie and that a browser
+// sent for a page of any origin but these, with PermissionDenied: a browser sends
+// cookies along whoever's page asks it to. An origin is written "https://host" or
+// "https://host:port"; anything else makes [NewSessionAuth] fail. With none, no page
+// is let in. A call that carries no Origin passes: it is not from a page, or is a
+// plain GET, which must change nothing; and so does one by a bearer token, which no
+// page of others can make a browser send. By default any origin will do.
+//
+// It is needed where browsers reach the server, through grpc-gateway or gRPC-Web, and
+// their cookie is not SameSite=Strict. Origin is looked for under that name and
+// as grpcgateway-origin.
+func WithAllowedOrigins(origins ...string) Option {
+	return optionFunc(func(c *config) {
+		c.origins = append([]string{}, c.origins...) // not nil, by none
+		for _, s := range origins {
+			allowed, err := parseOrigin(s)
+			if err != nil {
+				c.errs = append(c.errs, err)
+			}
+			c.origins = append(c.origins, allowed)
+		}
+	})
 }
 
 // WithStreamRecheck has the session of every open stream verified again at this

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
@@ -31,10 +32,13 @@ type request struct {
 	headers headers
 	call    incoming // what headers is for a gRPC call: one allocation for both
 	token   string
-	found   []string // tokens of extractors that are no Source
+	winner  headerName // of the header that holds token; empty for an extractor that is no Source
+	found   []string   // tokens of extractors that are no Source
 	key     cache.Key
 	carried context.Context //nolint:containedctx // what WithKeyContext carries over
 	space   [2]authmd.Credential
+
+	response atomic.Pointer[response] // of the callbacks that ran last for this call
 }
 
 // read finds the credentials of a call. There is no token when there are none.
@@ -62,7 +66,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 				return invalidSession
 			}
 			if r.token == "" {
-				r.token = c.Token
+				r.token, r.winner = c.Token, a.extractors[i].header
 			}
 			size += len(c.Value)
 			parts = append(parts, c.Value)
@@ -75,11 +79,13 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 			return ambiguousCredentials
 		}
 	}
-	if r.token == "" {
-		if a.malformed(h, own) {
-			return missingCredentials // and not anonymous
-		}
+	switch {
+	case r.token == "" && a.malformed(h, own):
+		return missingCredentials // and not anonymous
+	case r.token == "":
 		return nil
+	case a.origins != nil && r.byCookie() && a.foreign(h):
+		return foreignOrigin
 	}
 	for _, name := range a.keyHeaders {
 		values := h.values(name)
@@ -102,6 +108,12 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 	}
 	r.key = cache.NewKey(parts...)
 	return nil
+}
+
+// byCookie reports whether the token is one that a browser sends unasked. An
+// extractor that is no Source may have read a cookie, if there is one.
+func (r *request) byCookie() bool {
+	return r.winner == cookie || r.winner == headerName{} && len(r.headers.values(cookie)) > 0
 }
 
 // ambiguous reports whether two parties could take two different credentials from

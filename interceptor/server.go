@@ -76,7 +76,7 @@ func (a *Authenticator) StreamServerInterceptor() grpc.StreamServerInterceptor {
 			return handler(srv, wrapped)
 		}
 		bound := a.bind(ctx, stream, info, r, id)
-		defer bound.release() // when the handler panics, too
+		defer func() { _ = bound.release() }() // when the handler panics, too
 		if a.forgotten.Load() != before {
 			bound.watch.wake(0) // by a Forget that did not find this stream yet
 		}

@@ -171,7 +171,8 @@ func Cookie(names ...string) Extractor {
 // reads leniently, as browsers write: net/http's parser refuses the whole line
 // for one odd cookie of somebody else's.
 func appendCookies(dst []Credential, name, line string) []Credential {
-	for at, end := 0, 0; ; at = end {
+	var end int
+	for at := 0; ; at = end {
 		found := strings.Index(line[at:], name)
 		if found < 0 {
 			return dst

@@ -13,6 +13,7 @@ import (
 
 const (
 	cookieHeader  = "Cookie"
+	cookieKey     = "cookie"
 	binarySuffix  = "-bin"
 	gatewayPrefix = "grpcgateway-"
 )
@@ -78,12 +79,12 @@ func Clean(header http.Header) http.Header {
 // with md: it must not be modified.
 func Values(md grpcmd.MD, key string) []string {
 	switch key {
-	case "authorization", "cookie":
+	case "authorization", cookieKey:
 		if values := cleanValues(key, md[key], false); len(values) > 0 {
 			return values
 		}
 		return cleanValues(key, md[gatewayPrefix+key], false)
-	case gatewayPrefix + "authorization", gatewayPrefix + "cookie":
+	case gatewayPrefix + "authorization", gatewayPrefix + cookieKey:
 		alias := md[key]
 		if len(alias) == 0 {
 			return nil
@@ -185,7 +186,7 @@ func cleanValues(key string, values []string, wire bool) []string {
 		}
 		values = kept
 	}
-	if key == "cookie" && len(values) > 1 {
+	if key == cookieKey && len(values) > 1 {
 		return []string{strings.Join(values, "; ")}
 	}
 	return values

@@ -72,6 +72,7 @@ const (
 	VerificationUnavailable           // the session's owner could not be asked
 	VerifierStatus                    // a callback returned a status of its own
 	CallerGone                        // the caller's context ended first
+	OriginNotAllowed                  // a page of a foreign origin sent a cookie
 	errorTypes
 )
 
@@ -83,5 +84,6 @@ func (e ErrorType) String() string {
 	return [...]string{
 		"", "missing_credentials", "ambiguous_credentials", "invalid_session", "session_expired",
 		"verification_failed", "mapping_failed", "verification_unavailable", "verifier_status", "caller_gone",
+		"origin_not_allowed",
 	}[e]
 }
