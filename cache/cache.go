@@ -110,15 +110,9 @@ func (*Cache[V]) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Cache")) }
 // of Do that follows is counted by its own [Result].
 func (c *Cache[V]) Get(key Key) (V, bool) {
 	e, ok := c.values.get(key)
-	if !ok || !c.usable(e) {
+	if !ok || c.forgets.since(e.began, e.slots) || (c.timed || e.expires != never) && !c.current(e) {
 		var zero V
 		return zero, false
-	}
-	if c.timed {
-		if now := c.now(); now >= e.fresh || now >= e.refresh.Load() {
-			var zero V
-			return zero, false
-		}
 	}
 	c.shards[shardIndex(key, len(c.shards))].count(Hit)
 	return e.value, true
@@ -180,6 +174,14 @@ func (f *flight[V]) join(ctx context.Context, s *shard) answer[V] {
 	case <-ctx.Done():
 		return answer[V]{result: Shared, err: ctx.Err()}
 	}
+}
+
+// current reports whether e has not expired, and is to be served without asking. It
+// reads the clock once, which is most of what it costs.
+func (c *Cache[V]) current(e *entry[V]) bool {
+	now := time.Now()
+	age := now.Sub(c.start)
+	return !e.expired(now) && age < e.fresh && age < e.refresh.Load()
 }
 
 func (c *Cache[V]) now() time.Duration { return time.Since(c.start) }

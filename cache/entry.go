@@ -43,7 +43,12 @@ type refusal struct {
 
 // usable reports whether e may be served at all.
 func (c *Cache[V]) usable(e *entry[V]) bool {
-	return !c.forgets.since(e.began, e.slots) && (e.expires == never || time.Now().UnixMilli() < e.expires)
+	return !c.forgets.since(e.began, e.slots) && !e.expired(time.Now())
+}
+
+// expired reports whether the value's own time is over.
+func (e *entry[V]) expired(now time.Time) bool {
+	return e.expires != never && now.UnixMilli() >= e.expires
 }
 
 // store keeps what a load returned for as long as the policy says. It is false when

@@ -176,10 +176,10 @@ func (a *Authenticator) authenticate(ctx context.Context, r *request) (*identity
 	case refused != nil:
 		a.instruments.Record(ctx, result, refused.kind, refused.by)
 		return nil, refused
-	case id == nil:
-		a.instruments.Record(ctx, result, telemetry.NoError, trace.SpanContext{})
-	default:
+	case result == telemetry.Shared:
 		a.instruments.Record(ctx, result, telemetry.NoError, id.verifiedBy())
+	default:
+		a.instruments.Record(ctx, result, telemetry.NoError, trace.SpanContext{})
 	}
 	return id, nil
 }

@@ -48,7 +48,7 @@ func benchVerify(_ context.Context, token string, _ http.Header) (*benchSession,
 }
 
 func benchMap(_ context.Context, s *benchSession) (*authcontext.AuthContext, error) {
-	return &authcontext.AuthContext{Subject: s.userID, Roles: []string{"user"}}, nil
+	return &authcontext.AuthContext{Subject: s.userID, Roles: []string{"user"}, ExpiresAt: time.Now().Add(24 * time.Hour)}, nil
 }
 
 // handRolled is what a team writes without this library: go-grpc-middleware's

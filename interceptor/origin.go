@@ -30,7 +30,10 @@ func parseOrigin(s string) (string, error) {
 // foreign reports whether a page of an origin that is not allowed made a browser
 // send this call.
 func (a *Authenticator) foreign(h headers) bool {
-	for _, name := range []headerName{origin, gatewayOrigin} {
+	if a.origins == nil {
+		return false
+	}
+	for _, name := range [...]headerName{origin, gatewayOrigin} {
 		if slices.ContainsFunc(h.values(name), func(value string) bool { return !slices.Contains(a.origins, value) }) {
 			return true
 		}

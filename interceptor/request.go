@@ -32,8 +32,7 @@ type request struct {
 	headers headers
 	call    incoming // what headers is for a gRPC call: one allocation for both
 	token   string
-	winner  headerName // of the header that holds token; empty for an extractor that is no Source
-	found   []string   // tokens of extractors that are no Source
+	found   []string // tokens of extractors that are no Source
 	key     cache.Key
 	carried context.Context //nolint:containedctx // what WithKeyContext carries over
 	space   [2]authmd.Credential
@@ -53,6 +52,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 	// way only.
 	var space [12]string
 	parts, size := space[:0], 0
+	var winner *extractor // found the token
 	for i := range a.extractors {
 		values := own
 		if e := &a.extractors[i]; e.header != authorization && e.source != nil {
@@ -66,7 +66,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 				return invalidSession
 			}
 			if r.token == "" {
-				r.token, r.winner = c.Token, a.extractors[i].header
+				r.token, winner = c.Token, &a.extractors[i]
 			}
 			size += len(c.Value)
 			parts = append(parts, c.Value)
@@ -84,7 +84,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 		return missingCredentials // and not anonymous
 	case r.token == "":
 		return nil
-	case a.origins != nil && r.byCookie() && a.foreign(h):
+	case winner.readsCookie(h) && a.foreign(h):
 		return foreignOrigin
 	}
 	for _, name := range a.keyHeaders {
@@ -110,10 +110,10 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 	return nil
 }
 
-// byCookie reports whether the token is one that a browser sends unasked. An
-// extractor that is no Source may have read a cookie, if there is one.
-func (r *request) byCookie() bool {
-	return r.winner == cookie || r.winner == headerName{} && len(r.headers.values(cookie)) > 0
+// readsCookie reports whether what the extractor finds is sent by a browser unasked.
+// One that is no Source may have read a cookie, if there is one.
+func (e *extractor) readsCookie(h headers) bool {
+	return e.header == cookie || e.source == nil && len(h.values(cookie)) > 0
 }
 
 // ambiguous reports whether two parties could take two different credentials from
