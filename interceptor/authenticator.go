@@ -64,6 +64,7 @@ type Authenticator struct {
 	streams     streams
 	forgotten   atomic.Uint64 // counts what was forgotten
 	broadcast   Broadcast     // nil: none
+	installed   installed
 }
 
 // identity is what one verification found out. It is shared and never modified.
@@ -217,7 +218,7 @@ func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, re
 // panicked is the failure of a call in which an Extractor or the func of
 // WithKeyContext panicked. What it said may hold the credential.
 func (a *Authenticator) panicked(ctx context.Context) *failure {
-	a.instruments.RecordException(ctx, exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
+	telemetry.RecordException(ctx, exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
 	return verificationFailed
 }
 

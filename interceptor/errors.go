@@ -190,11 +190,14 @@ func retryDelay(err error, st *status.Status) time.Duration {
 	return 0
 }
 
-func unavailableFor(delay time.Duration) *failure {
+func unavailableFor(delay time.Duration) *failure { return delayed(verificationUnavailable, delay) }
+
+// delayed is f with the delay after which the client should try again, if it is positive.
+func delayed(f *failure, delay time.Duration) *failure {
 	if delay <= 0 {
-		return verificationUnavailable
+		return f
 	}
-	return variant(verificationUnavailable, func(f *failure) {
+	return variant(f, func(f *failure) {
 		info := &errdetails.RetryInfo{RetryDelay: durationpb.New(min(delay, maxRetryDelay))}
 		if detailed, err := f.status.WithDetails(info); err == nil {
 			f.status = detailed

@@ -2,9 +2,8 @@ package interceptor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-
-	"google.golang.org/grpc"
 )
 
 // methodSet matches full method names as grpc.UnaryServerInfo gives them.
@@ -58,26 +57,15 @@ func (s *methodSet) match(fullMethod string) bool {
 }
 
 // unmatched returns the patterns that match no method of a server.
-func (s *methodSet) unmatched(services map[string]grpc.ServiceInfo) []string {
+func (s *methodSet) unmatched(methods []serverMethod) []string {
 	var unmatched []string
 	for _, pattern := range s.patterns {
 		one, err := newMethodSet([]string{pattern})
-		if err != nil || !one.matchesAny(services) {
+		if err != nil || !slices.ContainsFunc(methods, func(m serverMethod) bool { return one.match(m.full) }) {
 			unmatched = append(unmatched, pattern)
 		}
 	}
 	return unmatched
-}
-
-func (s *methodSet) matchesAny(services map[string]grpc.ServiceInfo) bool {
-	for service, info := range services {
-		for _, method := range info.Methods {
-			if s.match("/" + service + "/" + method.Name) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // isName reports whether s can be a service or method name: no wildcard, no

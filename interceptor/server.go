@@ -20,12 +20,9 @@ func (a *Authenticator) ServerOptions() []grpc.ServerOption {
 
 // Check reports, in one error a line, every pattern of [WithSkipMethods] that matches
 // no method of server: a typing error, or a method that was renamed, leaves its
-// callers locked out. Call it when all services are registered.
-func (a *Authenticator) Check(server interface {
-	GetServiceInfo() map[string]grpc.ServiceInfo
-},
-) error {
-	unmatched := a.skip.unmatched(server.GetServiceInfo())
+// callers locked out. Call it when all services are registered. [Audit] finds more.
+func (a *Authenticator) Check(server ServiceInfoProvider) error {
+	unmatched := a.skip.unmatched(methodsOf(server.GetServiceInfo()))
 	errs := make([]error, 0, len(unmatched))
 	for _, pattern := range unmatched {
 		errs = append(errs, fmt.Errorf("interceptor: WithSkipMethods: %q matches no method of the server", pattern))
@@ -37,6 +34,7 @@ func (a *Authenticator) Check(server interface {
 // it finds the identity with authcontext.FromContext. Use it together with
 // [Authenticator.StreamServerInterceptor], or streams are open to anyone.
 func (a *Authenticator) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
+	a.installed.unary.Store(true)
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		ctx, id, _, err := a.admit(ctx, info.FullMethod)
 		if err != nil {
@@ -61,6 +59,7 @@ func (a *Authenticator) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 // client included. The client gets it as soon as the handler returns. A SendMsg that
 // waits for a client to read is not cut short.
 func (a *Authenticator) StreamServerInterceptor() grpc.StreamServerInterceptor {
+	a.installed.stream.Store(true)
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		before := a.forgotten.Load()
 		ctx, id, r, err := a.admit(stream.Context(), info.FullMethod)

@@ -23,6 +23,20 @@ const (
 	// adds up over the caches that share a meter provider.
 	MetricEntries = "sessionauth.cache.entries"
 
+	// EventUnmet is an event on the span of an RPC that was denied, one for each rule
+	// that would have allowed it if its caller had had more: KeyRule, KeyMissingRoles,
+	// of which one would have been enough, and KeyMissingScopes.
+	EventUnmet = "sessionauth.unmet"
+
+	// KeyDecision is the attribute that says, on the span of an RPC, whether it was
+	// allowed: "allow" or "deny".
+	KeyDecision = attribute.Key("sessionauth.decision")
+	// KeyRule is the attribute that names the rule behind a decision.
+	KeyRule = attribute.Key("sessionauth.rule")
+	// KeyMissingRoles and KeyMissingScopes are attributes of EventUnmet.
+	KeyMissingRoles  = attribute.Key("sessionauth.missing.roles")
+	KeyMissingScopes = attribute.Key("sessionauth.missing.scopes")
+
 	// KeyResult is the attribute that holds a [Result].
 	KeyResult = attribute.Key("sessionauth.result")
 	// KeyErrorType is the semantic conventions' error.type; it holds an
@@ -73,6 +87,9 @@ const (
 	VerifierStatus                    // a callback returned a status of its own
 	CallerGone                        // the caller's context ended first
 	OriginNotAllowed                  // a page of a foreign origin sent a cookie
+	AccessDenied                      // the caller may not call this method
+	AuthorizationFailed               // the authorize callback failed
+	AuthorizationUnavailable          // the authorize callback could not find out
 	errorTypes
 )
 
@@ -85,5 +102,6 @@ func (e ErrorType) String() string {
 		"", "missing_credentials", "ambiguous_credentials", "invalid_session", "session_expired",
 		"verification_failed", "mapping_failed", "verification_unavailable", "verifier_status", "caller_gone",
 		"origin_not_allowed",
+		"access_denied", "authorization_failed", "authorization_unavailable",
 	}[e]
 }

@@ -113,7 +113,7 @@ func (i *Instruments) Record(ctx context.Context, r Result, e ErrorType, by trac
 
 // RecordException puts an exception on the span that ctx carries, for a failure
 // outside any verification.
-func (*Instruments) RecordException(ctx context.Context, x Exception) {
+func RecordException(ctx context.Context, x Exception) {
 	x.addTo(trace.SpanFromContext(ctx))
 }
 

@@ -184,7 +184,7 @@ func TestNilProvidersMeanTheGlobalOnes(t *testing.T) {
 	ctx, v := i.Start(t.Context())
 	v.End(ctx, telemetry.VerificationFailed, telemetry.Exception{Type: "x"})
 	i.Record(ctx, telemetry.Hit, telemetry.NoError, trace.SpanContext{})
-	i.RecordException(ctx, telemetry.Exception{Type: "x"})
+	telemetry.RecordException(ctx, telemetry.Exception{Type: "x"})
 }
 
 func TestNamesOfEveryValue(t *testing.T) {
