@@ -37,6 +37,11 @@ cover: ## Run the tests and show the coverage of each function
 quickstart: ## See it work: a server, a client and sessions in one program
 	go run ./examples/quickstart
 
+.PHONY: generate
+generate: ## Make the Go code of the .proto files again
+	go -C internal/protogen run . -root ../../proto connectum/auth/v1/options.proto
+	go -C internal/protogen run . -root .. -imports ../../proto -plugins protoc-gen-go,protoc-gen-go-grpc notes/v1/notes.proto
+
 .PHONY: fmt
 fmt: ## Format the code
 	gofmt -w .

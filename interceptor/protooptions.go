@@ -19,9 +19,8 @@ type authOptions struct {
 // optionFields are the numbers of connectum/auth/v1/options.proto: of the extension, and
 // of the fields that MethodAuth and ServiceAuth number in different ways.
 type optionFields struct {
-	extension        protowire.Number
-	public, requires protowire.Number
-	policy           protowire.Number
+	extension                protowire.Number
+	public, requires, policy int
 }
 
 var (
@@ -31,9 +30,9 @@ var (
 
 // The numbers that both share, and those of AuthRequirements.
 const (
-	internalField protowire.Number = 4
-	rolesField    protowire.Number = 1
-	scopesField   protowire.Number = 2
+	internalField = 4
+	rolesField    = 1
+	scopesField   = 2
 )
 
 var errWire = errors.New("not a protocol buffer message of this kind")
@@ -59,7 +58,7 @@ func parseOptions(raw []byte, f optionFields) (authOptions, error) {
 	var requires []byte
 	var policy string
 	err = eachField(own, func(number protowire.Number, kind protowire.Type, value []byte) error {
-		switch number {
+		switch int(number) {
 		case f.public:
 			return readBool(&o.public, kind, value)
 		case internalField:
@@ -95,7 +94,7 @@ func parseOptions(raw []byte, f optionFields) (authOptions, error) {
 
 func readRequirements(o *authOptions, raw []byte) error {
 	err := eachField(raw, func(number protowire.Number, kind protowire.Type, value []byte) error {
-		switch number {
+		switch int(number) {
 		case rolesField:
 			o.roles = append(o.roles, string(value))
 		case scopesField:

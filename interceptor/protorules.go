@@ -61,11 +61,7 @@ func optionError(of protoreflect.Descriptor, err error) error {
 // It reads them in their wire form: that is there whichever Go package the program has
 // for them, and when it has none.
 func readOptions(of protoreflect.Descriptor, f optionFields) (authOptions, error) {
-	message, ok := of.Options().(proto.Message)
-	if !ok {
-		return authOptions{}, nil
-	}
-	raw, err := proto.MarshalOptions{AllowPartial: true}.Marshal(message)
+	raw, err := proto.MarshalOptions{AllowPartial: true}.Marshal(of.Options())
 	if err != nil {
 		return authOptions{}, err
 	}

@@ -1,6 +1,10 @@
 package interceptor
 
-import "github.com/grpc-sessionauth/sessionauth/authcontext"
+import (
+	"slices"
+
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
+)
 
 // vocabulary numbers the roles and scopes that rules require. A caller's are then
 // looked up once, however many rules there are.
@@ -69,21 +73,11 @@ type requirement struct{ roles, scopes []int }
 func (r *requirement) met(have held) bool { return r.rolesMet(have) && r.scopesMet(have) }
 
 func (r *requirement) rolesMet(have held) bool {
-	for _, n := range r.roles {
-		if have.has(n) {
-			return true
-		}
-	}
-	return len(r.roles) == 0
+	return len(r.roles) == 0 || slices.ContainsFunc(r.roles, have.has)
 }
 
 func (r *requirement) scopesMet(have held) bool {
-	for _, n := range r.scopes {
-		if !have.has(n) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(r.scopes, func(n int) bool { return !have.has(n) })
 }
 
 // unmet says what the caller lacks. roles and scopes are the texts of the numbers.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -84,7 +85,7 @@ func newRuleSet(rules []Rule, names *vocabulary) (ruleSet, error) {
 		if err != nil {
 			which := fmt.Sprintf("%q", rules[i].Name)
 			if strings.TrimSpace(rules[i].Name) == "" {
-				which = fmt.Sprint(i + 1)
+				which = strconv.Itoa(i + 1)
 			}
 			errs = append(errs, fmt.Errorf("interceptor: rule %s: %w", which, err))
 			continue
@@ -193,7 +194,7 @@ func (s *ruleSet) first(service, method string, have held) *compiledRule {
 }
 
 // unmet lists the rules before last, which decided, that would have allowed the call
-// if the caller had had more. last may be nil.
+// with what the caller lacks. last may be nil.
 func (s *ruleSet) unmet(service, method string, have held, last *compiledRule) []UnmetRule {
 	var unmet []UnmetRule
 	var before *compiledRule // a rule may name a method more than once

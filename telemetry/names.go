@@ -24,7 +24,7 @@ const (
 	MetricEntries = "sessionauth.cache.entries"
 
 	// EventUnmet is an event on the span of an RPC that was denied, one for each rule
-	// that would have allowed it if its caller had had more: KeyRule, KeyMissingRoles,
+	// that would have allowed it to a caller with more: KeyRule, KeyMissingRoles,
 	// of which one would have been enough, and KeyMissingScopes.
 	EventUnmet = "sessionauth.unmet"
 
@@ -33,8 +33,9 @@ const (
 	KeyDecision = attribute.Key("sessionauth.decision")
 	// KeyRule is the attribute that names the rule behind a decision.
 	KeyRule = attribute.Key("sessionauth.rule")
-	// KeyMissingRoles and KeyMissingScopes are attributes of EventUnmet.
-	KeyMissingRoles  = attribute.Key("sessionauth.missing.roles")
+	// KeyMissingRoles is an attribute of EventUnmet: any of these would have been enough.
+	KeyMissingRoles = attribute.Key("sessionauth.missing.roles")
+	// KeyMissingScopes is an attribute of EventUnmet: all of these are missing.
 	KeyMissingScopes = attribute.Key("sessionauth.missing.scopes")
 
 	// KeyResult is the attribute that holds a [Result].
@@ -76,20 +77,20 @@ type ErrorType uint8
 
 // The reasons for a refusal.
 const (
-	NoError                 ErrorType = iota
-	MissingCredentials                // no extractor found a token
-	AmbiguousCredentials              // two parties could read two credentials
-	InvalidSession                    // the session's owner does not know it
-	SessionExpired                    // its time is over
-	VerificationFailed                // the verify callback failed in some other way
-	MappingFailed                     // the map callback did
-	VerificationUnavailable           // the session's owner could not be asked
-	VerifierStatus                    // a callback returned a status of its own
-	CallerGone                        // the caller's context ended first
-	OriginNotAllowed                  // a page of a foreign origin sent a cookie
-	AccessDenied                      // the caller may not call this method
-	AuthorizationFailed               // the authorize callback failed
-	AuthorizationUnavailable          // the authorize callback could not find out
+	NoError                  ErrorType = iota
+	MissingCredentials                 // no extractor found a token
+	AmbiguousCredentials               // two parties could read two credentials
+	InvalidSession                     // the session's owner does not know it
+	SessionExpired                     // its time is over
+	VerificationFailed                 // the verify callback failed in some other way
+	MappingFailed                      // the map callback did
+	VerificationUnavailable            // the session's owner could not be asked
+	VerifierStatus                     // a callback returned a status of its own
+	CallerGone                         // the caller's context ended first
+	OriginNotAllowed                   // a page of a foreign origin sent a cookie
+	AccessDenied                       // the caller may not call this method
+	AuthorizationFailed                // the authorize callback failed
+	AuthorizationUnavailable           // the authorize callback could not find out
 	errorTypes
 )
 
