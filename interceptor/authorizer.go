@@ -119,7 +119,7 @@ func (a *Authorizer) Authorize(ctx context.Context, fullMethod string) error {
 	d := decision{fullMethod: fullMethod}
 	var ok bool
 	if d.service, d.method, ok = splitMethod(fullMethod); !ok {
-		return a.refuse(ctx, &d, RuleMethodName)
+		return a.refuse(ctx, &d, nil, RuleMethodName)
 	}
 	annotated := a.annotations[fullMethod]
 	if a.isPublic(fullMethod) {
@@ -131,28 +131,28 @@ func (a *Authorizer) Authorize(ctx context.Context, fullMethod string) error {
 		return missingCredentials
 	}
 	var space heldSpace
-	d.have = a.vocabulary.held(d.caller, &space)
+	have := a.vocabulary.held(d.caller, &space)
 	if annotated != nil {
-		if effect := a.annotated(ctx, annotated, d.caller, d.have); effect != 0 {
+		if effect := a.annotated(ctx, annotated, d.caller, have); effect != 0 {
 			d.annotation = annotated
-			return a.end(ctx, &d, effect, RuleProto)
+			return a.end(ctx, &d, have, effect, RuleProto)
 		}
 	}
-	if rule := a.rules.first(d.service, d.method, d.have); rule != nil {
+	if rule := a.rules.first(d.service, d.method, have); rule != nil {
 		d.rule = rule
-		return a.end(ctx, &d, rule.Effect, rule.Name)
+		return a.end(ctx, &d, have, rule.Effect, rule.Name)
 	}
 	if a.authorize == nil {
-		return a.end(ctx, &d, a.policy, RuleDefaultPolicy)
+		return a.end(ctx, &d, have, a.policy, RuleDefaultPolicy)
 	}
 	allowed, err := a.ask(ctx, d.caller, fullMethod)
 	switch {
 	case err != nil:
 		return a.failed(ctx, err)
 	case allowed:
-		return a.end(ctx, &d, EffectAllow, RuleAuthorize)
+		return a.end(ctx, &d, have, EffectAllow, RuleAuthorize)
 	}
-	return a.end(ctx, &d, EffectDeny, RuleAuthorize)
+	return a.end(ctx, &d, have, EffectDeny, RuleAuthorize)
 }
 
 // decision is what is known of a call that is being decided.
@@ -160,15 +160,14 @@ type decision struct {
 	fullMethod, service, method string
 
 	caller     *authcontext.AuthContext
-	have       held
 	annotation *annotation   // that decided, if one did
 	rule       *compiledRule // the same
 }
 
 // end carries a decision out. Anything but EffectAllow denies.
-func (a *Authorizer) end(ctx context.Context, d *decision, effect Effect, by string) error {
+func (a *Authorizer) end(ctx context.Context, d *decision, have held, effect Effect, by string) error {
 	if effect != EffectAllow {
-		return a.refuse(ctx, d, by)
+		return a.refuse(ctx, d, have, by)
 	}
 	telemetry.RecordDecision(ctx, telemetry.Decision{Allowed: true, Rule: by})
 	return nil

@@ -70,15 +70,15 @@ func (*DeniedError) Error() string { return accessDenied.Error() }
 func (*DeniedError) GRPCStatus() *status.Status { return accessDenied.status }
 
 // refuse returns the error of a denied call, and says why on the call's span.
-func (a *Authorizer) refuse(ctx context.Context, d *decision, by string) error {
+func (a *Authorizer) refuse(ctx context.Context, d *decision, have held, by string) error {
 	denied := &DeniedError{Method: d.fullMethod, Rule: by}
 	switch {
 	case d.annotation != nil:
-		if o := d.annotation; o.required && !o.needs.met(d.have) {
-			denied.Unmet = []UnmetRule{o.needs.unmet(RuleProto, o.roles, o.scopes, d.have)}
+		if o := d.annotation; o.required && !o.needs.met(have) {
+			denied.Unmet = []UnmetRule{o.needs.unmet(RuleProto, o.roles, o.scopes, have)}
 		}
 	case d.caller != nil:
-		denied.Unmet = a.rules.unmet(d.service, d.method, d.have, d.rule)
+		denied.Unmet = a.rules.unmet(d.service, d.method, have, d.rule)
 	}
 	record := telemetry.Decision{Rule: by, Error: telemetry.AccessDenied}
 	for _, u := range denied.Unmet {

@@ -73,7 +73,7 @@ type requirement struct{ roles, scopes []int }
 func (r *requirement) met(have held) bool { return r.rolesMet(have) && r.scopesMet(have) }
 
 func (r *requirement) rolesMet(have held) bool {
-	return len(r.roles) == 0 || slices.ContainsFunc(r.roles, have.has)
+	return len(r.roles) == 0 || slices.ContainsFunc(r.roles, func(n int) bool { return have.has(n) })
 }
 
 func (r *requirement) scopesMet(have held) bool {

@@ -1,0 +1,452 @@
+package interceptor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
+)
+
+const (
+	allow = interceptor.EffectAllow
+	deny  = interceptor.EffectDeny
+)
+
+type rules = []interceptor.Rule
+
+func newAuthz(t testing.TB, opts ...interceptor.AuthzOption) *interceptor.Authorizer {
+	t.Helper()
+	a, err := interceptor.NewAuthz(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func as(ctx context.Context, ac authcontext.AuthContext) context.Context {
+	if ac.Subject == "" {
+		ac.Subject = "somebody"
+	}
+	return authcontext.NewContext(ctx, &ac)
+}
+
+func withRoles(roles ...string) authcontext.AuthContext { return authcontext.AuthContext{Roles: roles} }
+
+func withScopes(scopes ...string) authcontext.AuthContext {
+	return authcontext.AuthContext{Scopes: scopes}
+}
+
+// mustBe asserts the code, the message and the reason of an error; codes.OK is nil.
+func mustBe(t *testing.T, err error, code codes.Code, message, reason string) {
+	t.Helper()
+	st, ok := status.FromError(err)
+	if !ok || st.Code() != code || st.Message() != message {
+		t.Fatalf("got %v, want %v %q", err, code, message)
+	}
+	var got string
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			got = info.GetReason()
+			if len(info.GetMetadata()) != 0 {
+				t.Errorf("the client is told %v", info.GetMetadata())
+			}
+		}
+	}
+	if got != reason {
+		t.Fatalf("reason %q, want %q", got, reason)
+	}
+}
+
+func mustBeDenied(t *testing.T, err error, rule string, unmet ...interceptor.UnmetRule) {
+	t.Helper()
+	mustBe(t, err, codes.PermissionDenied, "access denied", interceptor.ReasonAccessDenied)
+	var denied *interceptor.DeniedError
+	if !errors.As(err, &denied) {
+		t.Fatalf("got %T, want a DeniedError", err)
+	}
+	if denied.Rule != rule {
+		t.Errorf("denied by %q, want %q", denied.Rule, rule)
+	}
+	if fmt.Sprint(denied.Unmet) != fmt.Sprint(unmet) {
+		t.Errorf("unmet: %v, want %v", denied.Unmet, unmet)
+	}
+}
+
+// What the tables of Connectum's guides say, case by case.
+func TestRulesMeanWhatConnectumsGuideSays(t *testing.T) {
+	t.Parallel()
+	guide := rules{
+		{Name: "public", Methods: []string{"public.v1.PublicService/*"}, Effect: allow},
+		{Name: "admin-only", Methods: []string{"admin.v1.AdminService/*"}, Effect: allow, Roles: []string{"admin"}},
+		{Name: "write-scope", Methods: []string{"data.v1.DataService/Write*"}, Effect: allow, Scopes: []string{"write"}},
+	}
+	superadmin := interceptor.WithAuthorize(func(_ context.Context, caller *authcontext.AuthContext, _ string) (bool, error) {
+		return slices.Contains(caller.Roles, "superadmin"), nil
+	})
+	everyone := interceptor.WithDefaultPolicy(allow)
+	for _, test := range []struct {
+		name   string
+		opts   []interceptor.AuthzOption
+		caller authcontext.AuthContext
+		method string
+		denied string // by which rule; empty: allowed
+	}{
+		{"no rule matches, policy deny: denied", nil, withRoles("admin"), "/test.Service/Method", interceptor.RuleDefaultPolicy},
+		{"no rule matches, policy allow: allowed", []interceptor.AuthzOption{everyone}, withRoles(), "/test.Service/Method", ""},
+		{
+			"the first rule that matches wins", []interceptor.AuthzOption{everyone, interceptor.WithRules(
+				interceptor.Rule{Name: "deny-all", Methods: []string{"*"}, Effect: deny},
+				interceptor.Rule{Name: "allow-all", Methods: []string{"*"}, Effect: allow})},
+			withRoles("admin"), "/test.Service/Method", "deny-all",
+		},
+		{
+			"a rule whose requirements are not met does not match: the next one decides", []interceptor.AuthzOption{interceptor.WithRules(
+				interceptor.Rule{Name: "no-guests", Methods: []string{"*"}, Effect: deny, Roles: []string{"guest"}},
+				interceptor.Rule{Name: "the-rest", Methods: []string{"*"}, Effect: allow})},
+			withRoles("admin"), "/test.Service/Method", "",
+		},
+		{"one of several roles is enough", []interceptor.AuthzOption{interceptor.WithRules(
+			interceptor.Rule{Name: "staff", Methods: []string{"*"}, Effect: allow, Roles: []string{"admin", "superadmin"}})},
+			withRoles("superadmin"), "/test.Service/Method", ""},
+		{"none of several roles is not", []interceptor.AuthzOption{interceptor.WithRules(
+			interceptor.Rule{Name: "staff", Methods: []string{"*"}, Effect: allow, Roles: []string{"admin", "superadmin"}})},
+			withRoles("viewer"), "/test.Service/Method", interceptor.RuleDefaultPolicy},
+		{"all scopes are needed, more do no harm", []interceptor.AuthzOption{interceptor.WithRules(
+			interceptor.Rule{Name: "rw", Methods: []string{"*"}, Effect: allow, Scopes: []string{"read", "write"}})},
+			withScopes("delete", "write", "read"), "/test.Service/Method", ""},
+		{"one scope of two is not enough", []interceptor.AuthzOption{interceptor.WithRules(
+			interceptor.Rule{Name: "rw", Methods: []string{"*"}, Effect: allow, Scopes: []string{"read", "write"}})},
+			withScopes("read"), "/test.Service/Method", interceptor.RuleDefaultPolicy},
+		{"a role is not a scope", []interceptor.AuthzOption{interceptor.WithRules(
+			interceptor.Rule{Name: "r", Methods: []string{"*"}, Effect: allow, Scopes: []string{"admin"}})},
+			withRoles("admin"), "/test.Service/Method", interceptor.RuleDefaultPolicy},
+		{"a role and a scope are both needed", []interceptor.AuthzOption{interceptor.WithRules(
+			interceptor.Rule{Name: "r", Methods: []string{"*"}, Effect: allow, Roles: []string{"admin"}, Scopes: []string{"write"}})},
+			withRoles("admin"), "/test.Service/Method", interceptor.RuleDefaultPolicy},
+		{"guide: a rule without requirements", []interceptor.AuthzOption{interceptor.WithRules(guide...)}, withRoles(), "/public.v1.PublicService/Get", ""},
+		{"guide: the admin", []interceptor.AuthzOption{interceptor.WithRules(guide...)}, withRoles("admin"), "/admin.v1.AdminService/DeleteUser", ""},
+		{"guide: not the admin", []interceptor.AuthzOption{interceptor.WithRules(guide...)}, withRoles("user"), "/admin.v1.AdminService/DeleteUser", interceptor.RuleDefaultPolicy},
+		{"guide: Write* names WriteRow", []interceptor.AuthzOption{interceptor.WithRules(guide...)}, withScopes("write"), "/data.v1.DataService/WriteRow", ""},
+		{"guide: Write* does not name ReadRow", []interceptor.AuthzOption{interceptor.WithRules(guide...)}, withScopes("write"), "/data.v1.DataService/ReadRow", interceptor.RuleDefaultPolicy},
+		{"guide: the callback decides when no rule does", []interceptor.AuthzOption{interceptor.WithRules(guide...), superadmin}, withRoles("superadmin"), "/other.v1.Service/Any", ""},
+		{"guide: and its no is a denial", []interceptor.AuthzOption{interceptor.WithRules(guide...), superadmin}, withRoles("user"), "/other.v1.Service/Any", interceptor.RuleAuthorize},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err := newAuthz(t, test.opts...).Authorize(as(t.Context(), test.caller), test.method)
+			if test.denied == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			var denied *interceptor.DeniedError
+			if !errors.As(err, &denied) || denied.Rule != test.denied || denied.Method != test.method {
+				t.Fatalf("got %#v, want to be denied by %q", err, test.denied)
+			}
+			mustBe(t, err, codes.PermissionDenied, "access denied", interceptor.ReasonAccessDenied)
+		})
+	}
+}
+
+func TestACallWithoutAnIdentityIsUnauthenticatedWhateverTheRulesSay(t *testing.T) {
+	t.Parallel()
+	a := newAuthz(t, interceptor.WithDefaultPolicy(allow), interceptor.WithPublicMethods("pkg.Open/*"),
+		interceptor.WithRules(interceptor.Rule{Name: "all", Methods: []string{"*"}, Effect: allow}))
+	for name, ctx := range map[string]context.Context{
+		"none":            t.Context(),
+		"nil":             authcontext.NewContext(t.Context(), nil),
+		"without subject": authcontext.NewContext(t.Context(), &authcontext.AuthContext{Roles: []string{"admin"}}),
+	} {
+		mustBe(t, a.Authorize(ctx, "/pkg.Service/Method"), codes.Unauthenticated, "missing credentials", interceptor.ReasonMissingCredentials)
+		if err := a.Authorize(ctx, "/pkg.Open/Method"); err != nil {
+			t.Errorf("%s: public method: %v", name, err)
+		}
+	}
+}
+
+func TestADenialNamesTheRulesThatWouldHaveAllowedIt(t *testing.T) {
+	t.Parallel()
+	a := newAuthz(t, interceptor.WithRules(
+		interceptor.Rule{Name: "admins", Methods: []string{"pkg.Users/*"}, Effect: allow, Roles: []string{"admin", "root"}},
+		interceptor.Rule{Name: "writers", Methods: []string{"pkg.Users/Delete", "pkg.Users/*"}, Effect: allow, Roles: []string{"editor"}, Scopes: []string{"users:read", "users:write"}},
+		interceptor.Rule{Name: "others", Methods: []string{"pkg.Orders/*"}, Effect: allow, Roles: []string{"admin"}},
+		interceptor.Rule{Name: "no-deletion", Methods: []string{"pkg.Users/Delete"}, Effect: deny},
+		interceptor.Rule{Name: "late", Methods: []string{"*"}, Effect: allow, Roles: []string{"never"}},
+	))
+	caller := authcontext.AuthContext{Roles: []string{"editor"}, Scopes: []string{"users:read"}}
+	mustBeDenied(t, a.Authorize(as(t.Context(), caller), "/pkg.Users/Delete"), "no-deletion",
+		interceptor.UnmetRule{Rule: "admins", AnyRole: []string{"admin", "root"}},
+		interceptor.UnmetRule{Rule: "writers", Scopes: []string{"users:write"}})
+	err := a.Authorize(as(t.Context(), caller), "/pkg.Users/Delete")
+	if text := fmt.Sprintf("%v %+v", err, status.Convert(err)); strings.Contains(text, "no-deletion") || strings.Contains(text, "admin") {
+		t.Errorf("the error tells the rule: %s", text)
+	}
+}
+
+// Names that something behind an UnknownServiceHandler, or a proxy, could read as the
+// one that a rule denies.
+func TestMethodNamesOfAnotherFormAreDenied(t *testing.T) {
+	t.Parallel()
+	a := newAuthz(t, interceptor.WithDefaultPolicy(allow), interceptor.WithPublicMethods("pkg.Open/*"), interceptor.WithRules(
+		interceptor.Rule{Name: "closed", Methods: []string{"pkg.Admin/*"}, Effect: deny}))
+	ctx := as(t.Context(), withRoles("admin"))
+	for _, method := range []string{
+		"pkg.Admin/Delete", "//pkg.Admin/Delete", "/pkg.Admin//Delete", "/pkg.Admin/Delete/", "/pkg.Admin/Delete/x", "/x/pkg.Admin/Delete",
+		"", "/", "//", "/pkg.Admin", "/pkg.Admin/", "/ pkg.Admin/Delete", "/pkg.Admin/Delete ", "/pkg.Admin/De\x00lete", "/pkg.Admin/*", "/*/*", "*", "/*",
+		"/pkg.Open//x", "pkg.Open/x", "/pkg.Open/*", "/pkg.Admin/Delete\n",
+	} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			mustBeDenied(t, a.Authorize(ctx, method), interceptor.RuleMethodName)
+		})
+	}
+	mustBeDenied(t, a.Authorize(ctx, "/pkg.Admin/Delete"), "closed")
+}
+
+func TestPatternsNameWhatTheySayAndNothingElse(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		pattern, method string
+		named           bool
+	}{
+		{"pkg.Admin/*", "/pkg.Admin/Delete", true},
+		{"/pkg.Admin/*", "/pkg.Admin/Delete", true},
+		{"pkg.Admin/*", "/pkg.AdminLog/Delete", false},
+		{"pkg.Admin/*", "/pkg.Admin.v2/Delete", false},
+		{"pkg.Admin/*", "/other.pkg.Admin/Delete", false},
+		{"pkg.Admin/*", "/PKG.ADMIN/Delete", false},
+		{"pkg.Admin/*", "/pkg.admin/Delete", false},
+		{"pkg.Admin/Delete", "/pkg.Admin/Delete", true},
+		{"pkg.Admin/Delete", "/pkg.Admin/DeleteAll", false},
+		{"pkg.Admin/Delete", "/pkg.Admin/delete", false},
+		{"pkg.Admin/Delete*", "/pkg.Admin/Delete", true},
+		{"pkg.Admin/Delete*", "/pkg.Admin/DeleteAll", true},
+		{"pkg.Admin/Delete*", "/pkg.Admin/UnDelete", false},
+		{"pkg.Admin/Delete*", "/pkg.Other/DeleteAll", false},
+		{"*", "/any.Service/Method", true},
+	} {
+		a := newAuthz(t, interceptor.WithRules(interceptor.Rule{Name: "it", Methods: []string{test.pattern}, Effect: allow}))
+		if err := a.Authorize(as(t.Context(), withRoles()), test.method); (err == nil) != test.named {
+			t.Errorf("pattern %q, method %q: %v", test.pattern, test.method, err)
+		}
+	}
+}
+
+func TestOrderHoldsAcrossPatternsOfDifferentReach(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][]string{{"*", "pkg.A/*", "pkg.A/Get*", "pkg.A/Get"}, {"pkg.A/Get", "pkg.A/Get*", "pkg.A/*", "*"}} {
+		for first := range order {
+			set := rules{}
+			for i, pattern := range order[first:] {
+				effect := deny
+				if i == 0 {
+					effect = allow
+				}
+				set = append(set, interceptor.Rule{Name: pattern, Methods: []string{pattern}, Effect: effect})
+			}
+			if err := newAuthz(t, interceptor.WithRules(set...)).Authorize(as(t.Context(), withRoles()), "/pkg.A/Get"); err != nil {
+				t.Errorf("%v: the first did not win: %v", order[first:], err)
+			}
+		}
+	}
+}
+
+func TestNewAuthzRefusesWhatIsNotARule(t *testing.T) {
+	t.Parallel()
+	good := interceptor.Rule{Name: "good", Methods: []string{"pkg.A/*"}, Effect: allow}
+	with := func(change func(*interceptor.Rule)) []interceptor.AuthzOption {
+		rule := good
+		rule.Name = "bad"
+		change(&rule)
+		return []interceptor.AuthzOption{interceptor.WithRules(good, rule)}
+	}
+	for _, test := range []struct {
+		name string
+		opts []interceptor.AuthzOption
+		want string
+	}{
+		{"no name", with(func(r *interceptor.Rule) { r.Name = " " }), "interceptor: rule 2: it has no name"},
+		{"a name of ours", with(func(r *interceptor.Rule) { r.Name = interceptor.RuleProto }), `a name must not begin with "("`},
+		{"a name twice", with(func(r *interceptor.Rule) { r.Name = "good" }), `interceptor: rule "good": there is another of this name`},
+		{"no effect", with(func(r *interceptor.Rule) { r.Effect = 0 }), `interceptor: rule "bad": effect 0: want EffectAllow or EffectDeny`},
+		{"an unknown effect", with(func(r *interceptor.Rule) { r.Effect = 3 }), `interceptor: rule "bad": effect 3`},
+		{"no methods", with(func(r *interceptor.Rule) { r.Methods = nil }), `interceptor: rule "bad": it names no methods`},
+		{"an empty list of roles", with(func(r *interceptor.Rule) { r.Roles = []string{} }), `interceptor: rule "bad": a list of roles or scopes is empty`},
+		{"an empty list of scopes", with(func(r *interceptor.Rule) { r.Scopes = []string{} }), `interceptor: rule "bad": a list of roles or scopes is empty`},
+		{"an empty role", with(func(r *interceptor.Rule) { r.Roles = []string{""} }), `interceptor: rule "bad": a role or scope is empty`},
+		{"an empty scope", with(func(r *interceptor.Rule) { r.Scopes = []string{"a", ""} }), `interceptor: rule "bad": a role or scope is empty`},
+		{"a pattern without a method", with(func(r *interceptor.Rule) { r.Methods = []string{"pkg.A"} }), `interceptor: rule "bad": method pattern "pkg.A"`},
+		{"a wildcard in a service", with(func(r *interceptor.Rule) { r.Methods = []string{"pkg.*/Get"} }), `method pattern "pkg.*/Get"`},
+		{"a wildcard in the middle", with(func(r *interceptor.Rule) { r.Methods = []string{"pkg.A/G*t"} }), `method pattern "pkg.A/G*t"`},
+		{"an empty pattern", with(func(r *interceptor.Rule) { r.Methods = []string{""} }), `method pattern ""`},
+		{"a double slash", with(func(r *interceptor.Rule) { r.Methods = []string{"//pkg.A/Get"} }), `method pattern "//pkg.A/Get"`},
+		{"a bad public pattern", []interceptor.AuthzOption{interceptor.WithPublicMethods("pkg.A")}, `"pkg.A"`},
+		{"no policy", []interceptor.AuthzOption{interceptor.WithDefaultPolicy(0)}, "interceptor: WithDefaultPolicy: effect 0"},
+		{"a policy that cannot apply", []interceptor.AuthzOption{
+			interceptor.WithDefaultPolicy(allow),
+			interceptor.WithAuthorize(func(context.Context, *authcontext.AuthContext, string) (bool, error) { return true, nil }),
+		}, "WithDefaultPolicy(EffectAllow) would never apply"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			a, err := interceptor.NewAuthz(test.opts...)
+			if err == nil || a != nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+	_, err := interceptor.NewAuthz(interceptor.WithRules(interceptor.Rule{Name: "one"}, interceptor.Rule{Name: "two"}))
+	if err == nil || !strings.Contains(err.Error(), `"one"`) || !strings.Contains(err.Error(), `"two"`) {
+		t.Errorf("not every rule is named: %v", err)
+	}
+}
+
+func TestOptionsKeepNothingOfTheCallersSlices(t *testing.T) {
+	t.Parallel()
+	rule := interceptor.Rule{Name: "admins", Methods: []string{"pkg.A/*"}, Effect: allow, Roles: []string{"admin"}}
+	given := rules{rule}
+	option := interceptor.WithRules(given...)
+	rule.Roles[0], rule.Methods[0], given[0].Effect = "anybody", "*", deny
+	a := newAuthz(t, nil, option)
+	if err := a.Authorize(as(t.Context(), withRoles("admin")), "/pkg.A/Get"); err != nil {
+		t.Error(err)
+	}
+	mustBeDenied(t, a.Authorize(as(t.Context(), withRoles("anybody")), "/pkg.A/Get"), interceptor.RuleDefaultPolicy,
+		interceptor.UnmetRule{Rule: "admins", AnyRole: []string{"admin"}})
+}
+
+func TestTheCallbacksErrorsAreTold(t *testing.T) {
+	t.Parallel()
+	limited, err := status.New(codes.ResourceExhausted, "secret-of-the-callback").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const unavailable, failed = "authorization unavailable", "authorization failed"
+	for _, test := range []struct {
+		name            string
+		answer          func() (bool, error)
+		code            codes.Code
+		message, reason string
+	}{
+		{"an error, even with a yes", func() (bool, error) { return true, errors.New("secret-of-the-callback") }, codes.PermissionDenied, failed, interceptor.ReasonAuthorizationFailed},
+		{"an outage", func() (bool, error) {
+			return true, fmt.Errorf("secret-of-the-callback: %w", interceptor.ErrUnavailable)
+		}, codes.Unavailable, unavailable, interceptor.ReasonAuthorizationUnavailable},
+		{"a net.Error", func() (bool, error) { return true, &net.OpError{Op: "dial", Err: errors.New("secret-of-the-callback")} }, codes.Unavailable, unavailable, interceptor.ReasonAuthorizationUnavailable},
+		{"a deadline", func() (bool, error) { return true, context.DeadlineExceeded }, codes.Unavailable, unavailable, interceptor.ReasonAuthorizationUnavailable},
+		{"a status ResourceExhausted", func() (bool, error) { return true, limited.Err() }, codes.Unavailable, unavailable, interceptor.ReasonAuthorizationUnavailable},
+		{"a status of its own", func() (bool, error) { return true, status.Error(codes.FailedPrecondition, "pay first") }, codes.FailedPrecondition, "pay first", ""},
+		{"a panic", func() (bool, error) { panic("secret-of-the-callback") }, codes.PermissionDenied, failed, interceptor.ReasonAuthorizationFailed},
+		{"a Goexit", func() (bool, error) { runtime.Goexit(); return true, nil }, codes.PermissionDenied, failed, interceptor.ReasonAuthorizationFailed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAuthz(t, interceptor.WithAuthorize(func(context.Context, *authcontext.AuthContext, string) (bool, error) { return test.answer() }))
+			err := a.Authorize(as(t.Context(), withRoles()), "/pkg.A/Get")
+			mustBe(t, err, test.code, test.message, test.reason)
+			if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "secret-of-the-callback") {
+				t.Errorf("the error tells the cause: %s", text)
+			}
+		})
+	}
+}
+
+func TestACallbackThatHangsIsAbandoned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		a := newAuthz(t, interceptor.WithAuthorize(func(context.Context, *authcontext.AuthContext, string) (bool, error) {
+			<-release
+			return true, nil
+		}))
+		start := time.Now()
+		mustBe(t, a.Authorize(as(t.Context(), withRoles()), "/pkg.A/Get"), codes.Unavailable, "authorization unavailable", interceptor.ReasonAuthorizationUnavailable)
+		if took := time.Since(start); took != cache.DefaultVerifyTimeout {
+			t.Errorf("took %v", took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := a.Authorize(as(ctx, withRoles()), "/pkg.A/Get"); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("the caller's own deadline: %v", err)
+		}
+	})
+}
+
+func TestManyRolesDoNotOverflow(t *testing.T) {
+	t.Parallel()
+	var set rules
+	for i := range 1000 {
+		set = append(set, interceptor.Rule{
+			Name: fmt.Sprint("rule-", i), Methods: []string{fmt.Sprintf("pkg.S%d/*", i)}, Effect: allow,
+			Roles: []string{fmt.Sprint("role-", i)}, Scopes: []string{fmt.Sprint("scope-", i)},
+		})
+	}
+	a := newAuthz(t, interceptor.WithRules(set...))
+	for i := range 1000 {
+		ctx := as(t.Context(), authcontext.AuthContext{Roles: []string{fmt.Sprint("role-", i)}, Scopes: []string{fmt.Sprint("scope-", i)}})
+		if err := a.Authorize(ctx, fmt.Sprintf("/pkg.S%d/Get", i)); err != nil {
+			t.Fatalf("rule %d: %v", i, err)
+		}
+		if err := a.Authorize(ctx, fmt.Sprintf("/pkg.S%d/Get", (i+1)%1000)); err == nil {
+			t.Fatalf("rule %d: another's method is allowed", i)
+		}
+	}
+}
+
+func FuzzAuthorize(f *testing.F) {
+	a, err := interceptor.NewAuthz(interceptor.WithDefaultPolicy(allow),
+		interceptor.WithRules(interceptor.Rule{Name: "closed", Methods: []string{"pkg.Admin/*"}, Effect: deny}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx := as(context.Background(), withRoles())
+	f.Add("/pkg.Admin/Delete")
+	f.Add("//pkg.Admin/Delete")
+	f.Fuzz(func(t *testing.T, method string) {
+		// Whatever is let through names exactly one other service and one method.
+		if a.Authorize(ctx, method) == nil {
+			parts := strings.Split(method, "/")
+			if len(parts) != 3 || parts[0] != "" || parts[1] == "" || parts[2] == "" || parts[1] == "pkg.Admin" {
+				t.Errorf("%q is allowed", method)
+			}
+		}
+	})
+}
+
+// BenchmarkAuthorize decides by the last of 100 rules, each of which names the method
+// and asks for other roles and scopes than the caller has.
+func BenchmarkAuthorize(b *testing.B) {
+	var set rules
+	for i := range 99 {
+		set = append(set, interceptor.Rule{
+			Name: fmt.Sprint("rule-", i), Methods: []string{"pkg.Service/*"}, Effect: allow,
+			Roles: []string{fmt.Sprint("role-", i), fmt.Sprint("deputy-", i)}, Scopes: []string{fmt.Sprint("scope-", i)},
+		})
+	}
+	set = append(set, interceptor.Rule{Name: "last", Methods: []string{"pkg.Service/*"}, Effect: allow, Roles: []string{"reader"}, Scopes: []string{"read"}})
+	ctx := as(context.Background(), authcontext.AuthContext{Roles: []string{"user", "reader", "editor"}, Scopes: []string{"read", "write"}})
+	a := newAuthz(b, interceptor.WithRules(set...))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := a.Authorize(ctx, "/pkg.Service/Get"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
