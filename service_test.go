@@ -228,6 +228,12 @@ func eachKind(t *testing.T, f func(t *testing.T, call func(context.Context, grpc
 // Cleaning up checks what Serve returned.
 func serve(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.ServerOption) grpc_testing.TestServiceClient {
 	t.Helper()
+	return grpc_testing.NewTestServiceClient(dial(t, srv, opts...))
+}
+
+// dial is serve for calls of any method.
+func dial(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.ServerOption) *grpc.ClientConn {
+	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer(opts...)
 	grpc_testing.RegisterTestServiceServer(server, srv)
@@ -248,7 +254,7 @@ func serve(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.Server
 			t.Errorf("Serve = %v", err)
 		}
 	})
-	return grpc_testing.NewTestServiceClient(conn)
+	return conn
 }
 
 // newAuth returns an Authenticator in front of o.
