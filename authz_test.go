@@ -158,7 +158,7 @@ func TestADenialIsToldToTheServerAndNotToTheClient(t *testing.T) {
 	for _, span := range spans.GetSpans() {
 		attributes := map[string]string{}
 		for _, a := range span.Attributes {
-			attributes[string(a.Key)] = a.Value.Emit()
+			attributes[string(a.Key)] = a.Value.String()
 		}
 		if decision := attributes["sessionauth.decision"]; decision != "" {
 			decisions[decision] = attributes["sessionauth.rule"] + " " + attributes["error.type"]
@@ -170,7 +170,7 @@ func TestADenialIsToldToTheServerAndNotToTheClient(t *testing.T) {
 		for _, event := range span.Events {
 			for _, a := range event.Attributes {
 				if event.Name == "sessionauth.unmet" {
-					unmet = append(unmet, string(a.Key)+"="+a.Value.Emit())
+					unmet = append(unmet, string(a.Key)+"="+a.Value.String())
 				}
 			}
 		}

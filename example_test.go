@@ -31,7 +31,11 @@ import (
 // The go blocks of README.md are taken from this file; readme_test.go keeps them
 // equal.
 
-var sessions = map[string][]string{"token-of-ada": {"ada", "admin"}} // by token: a user and its roles
+var sessions = map[string][]string{ // by token: a user and its roles
+	"token-of-ada": {"ada", "admin"},
+	"token-of-bob": {"bob", "intern"},
+	"token-of-eve": {"eve", "editor"},
+}
 
 func verify(_ context.Context, token string, _ http.Header) ([]string, error) {
 	return sessions[token], nil

@@ -144,7 +144,9 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 		telemetry.MetricEntries, string(telemetry.KeyResult), string(telemetry.KeyErrorType), string(telemetry.KeyEntry),
 		interceptor.ReasonMissingCredentials, interceptor.ReasonAmbiguousCredentials, interceptor.ReasonInvalidSession,
 		interceptor.ReasonSessionExpired, interceptor.ReasonVerificationFailed, interceptor.ReasonVerificationUnavailable,
-		interceptor.ReasonOriginNotAllowed,
+		interceptor.ReasonOriginNotAllowed, interceptor.ReasonAccessDenied, interceptor.ReasonAuthorizationFailed,
+		interceptor.ReasonAuthorizationUnavailable, string(telemetry.KeyDecision), string(telemetry.KeyRule),
+		string(telemetry.KeyMissingRoles), string(telemetry.KeyMissingScopes), telemetry.EventUnmet,
 	}
 	for r := telemetry.Rejected; r.String() != "unknown"; r++ {
 		names = append(names, r.String())
@@ -158,10 +160,12 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 			t.Errorf("README.md does not name `%s`", name)
 		}
 	}
-	for _, decl := range parseGo(t, "options.go", readFile(t, filepath.Join("interceptor", "options.go"))).Decls {
-		option, ok := decl.(*ast.FuncDecl)
-		if ok && strings.HasPrefix(option.Name.Name, "With") && !strings.Contains(readme, option.Name.Name) {
-			t.Errorf("README.md does not name the option %s", option.Name.Name)
+	for _, name := range []string{"options.go", "authzoptions.go"} {
+		for _, decl := range parseGo(t, name, readFile(t, filepath.Join("interceptor", name))).Decls {
+			option, ok := decl.(*ast.FuncDecl)
+			if ok && strings.HasPrefix(option.Name.Name, "With") && !strings.Contains(readme, option.Name.Name) {
+				t.Errorf("README.md does not name the option %s", option.Name.Name)
+			}
 		}
 	}
 }

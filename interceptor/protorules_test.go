@@ -38,12 +38,12 @@ func described(t testing.TB, service *authv1.ServiceAuth, method *authv1.MethodA
 func describedBy(t testing.TB, service *descriptorpb.ServiceOptions, method *descriptorpb.MethodOptions) *protoregistry.Files {
 	t.Helper()
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("pkg/service.proto"), Package: proto.String("pkg"),
-		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("Empty")}},
+		Name: new("pkg/service.proto"), Package: new("pkg"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: new("Empty")}},
 		Service: []*descriptorpb.ServiceDescriptorProto{{
-			Name: proto.String("Service"), Options: service,
+			Name: new("Service"), Options: service,
 			Method: []*descriptorpb.MethodDescriptorProto{{
-				Name: proto.String("Call"), InputType: proto.String(".pkg.Empty"), OutputType: proto.String(".pkg.Empty"), Options: method,
+				Name: new("Call"), InputType: new(".pkg.Empty"), OutputType: new(".pkg.Empty"), Options: method,
 			}},
 		}},
 	}, nil)
@@ -68,7 +68,7 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 		service = authv1.ServiceAuth
 		method  = authv1.MethodAuth
 	)
-	yes, no := proto.Bool(true), proto.Bool(false)
+	yes, no := new(true), new(false)
 	admin := withRoles("admin")
 	fallback := []interceptor.AuthzOption{interceptor.WithRules(interceptor.Rule{Name: "rule", Methods: []string{"*"}, Effect: allow})}
 	everyone := []interceptor.AuthzOption{interceptor.WithDefaultPolicy(allow)}
@@ -93,13 +93,13 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 		{"empty requirements: no identity", nil, &method{Requires: requires(nil)}, everyone, nil, "unauthenticated"},
 		{"empty requirements of a method take the place of the service's", &service{DefaultRequires: requires([]string{"x"})}, &method{Requires: requires(nil)}, nil, &admin, "allowed"},
 		{"default requirements apply", &service{DefaultRequires: requires([]string{"x"})}, nil, fallback, &admin, interceptor.RuleProto},
-		{"default requirements apply beside a policy of the method", &service{DefaultRequires: requires([]string{"x"})}, &method{Policy: proto.String("allow")}, nil, &admin, interceptor.RuleProto},
-		{"requirements that are met win over the service's policy", &service{DefaultPolicy: proto.String("deny")}, &method{Requires: requires([]string{"admin"})}, nil, &admin, "allowed"},
-		{"policy allow", nil, &method{Policy: proto.String("allow")}, nil, &admin, "allowed"},
-		{"policy allow: no identity", nil, &method{Policy: proto.String("allow")}, nil, nil, "unauthenticated"},
-		{"policy deny wins over rules", nil, &method{Policy: proto.String("deny")}, fallback, &admin, interceptor.RuleProto},
-		{"default policy deny wins over rules", &service{DefaultPolicy: proto.String("deny")}, nil, fallback, &admin, interceptor.RuleProto},
-		{"policy of the method wins over the service's", &service{DefaultPolicy: proto.String("deny")}, &method{Policy: proto.String("allow")}, nil, &admin, "allowed"},
+		{"default requirements apply beside a policy of the method", &service{DefaultRequires: requires([]string{"x"})}, &method{Policy: new("allow")}, nil, &admin, interceptor.RuleProto},
+		{"requirements that are met win over the service's policy", &service{DefaultPolicy: new("deny")}, &method{Requires: requires([]string{"admin"})}, nil, &admin, "allowed"},
+		{"policy allow", nil, &method{Policy: new("allow")}, nil, &admin, "allowed"},
+		{"policy allow: no identity", nil, &method{Policy: new("allow")}, nil, nil, "unauthenticated"},
+		{"policy deny wins over rules", nil, &method{Policy: new("deny")}, fallback, &admin, interceptor.RuleProto},
+		{"default policy deny wins over rules", &service{DefaultPolicy: new("deny")}, nil, fallback, &admin, interceptor.RuleProto},
+		{"policy of the method wins over the service's", &service{DefaultPolicy: new("deny")}, &method{Policy: new("allow")}, nil, &admin, "allowed"},
 		{"no options: rules decide", nil, nil, fallback, &admin, "allowed"},
 		{"no options, no rule: policy allow", nil, nil, everyone, &admin, "allowed"},
 		{"no options, no rule: policy deny", nil, nil, nil, &admin, interceptor.RuleDefaultPolicy},
@@ -135,7 +135,7 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 }
 
 func asDenied(err error, to **interceptor.DeniedError) bool {
-	denied, ok := err.(*interceptor.DeniedError) //nolint:errorlint // what Authorize returns is not wrapped
+	denied, ok := err.(*interceptor.DeniedError)
 	if ok {
 		*to = denied
 	}
@@ -144,7 +144,7 @@ func asDenied(err error, to **interceptor.DeniedError) bool {
 
 func TestInternalMethodsAreForThoseWhoAreTrusted(t *testing.T) {
 	t.Parallel()
-	files := described(t, nil, &authv1.MethodAuth{Internal: proto.Bool(true), Requires: requires([]string{"indexer"})})
+	files := described(t, nil, &authv1.MethodAuth{Internal: new(true), Requires: requires([]string{"indexer"})})
 	service := authcontext.AuthContext{Type: "service", Roles: []string{"indexer"}}
 	trust := interceptor.WithInternalCallers(func(_ context.Context, caller *authcontext.AuthContext) bool {
 		if caller.Type == "panic" {
@@ -181,7 +181,7 @@ func TestProtoOptionsThatCouldBeReadInTwoWaysAreRefused(t *testing.T) {
 		service = authv1.ServiceAuth
 		method  = authv1.MethodAuth
 	)
-	yes := proto.Bool(true)
+	yes := new(true)
 	for _, test := range []struct {
 		name    string
 		service *service
@@ -191,10 +191,10 @@ func TestProtoOptionsThatCouldBeReadInTwoWaysAreRefused(t *testing.T) {
 		{"public and internal", nil, &method{Public: yes, Internal: yes}, "pkg.Service.Call: public and internal at once"},
 		{"public service that is internal", &service{Public: yes, Internal: yes}, nil, "public and internal at once"},
 		{"public and restricted", nil, &method{Public: yes, Requires: requires([]string{"a"})}, "public, and restricted"},
-		{"public and denied", nil, &method{Public: yes, Policy: proto.String("deny")}, "public, and restricted"},
+		{"public and denied", nil, &method{Public: yes, Policy: new("deny")}, "public, and restricted"},
 		{"restricted in a public service", &service{Public: yes}, &method{Requires: requires([]string{"a"})}, "restricted in a service that is public"},
-		{"unknown policy", nil, &method{Policy: proto.String("Allow")}, `policy "Allow": want "allow" or "deny"`},
-		{"unknown default policy", &service{DefaultPolicy: proto.String("none")}, nil, `of pkg.Service: policy "none"`},
+		{"unknown policy", nil, &method{Policy: new("Allow")}, `policy "Allow": want "allow" or "deny"`},
+		{"unknown default policy", &service{DefaultPolicy: new("none")}, nil, `of pkg.Service: policy "none"`},
 		{"empty role", nil, &method{Requires: requires([]string{""})}, "a role or scope is empty"},
 	} {
 		_, err := interceptor.NewAuthz(interceptor.WithProtoOptions(described(t, test.service, test.method)))

@@ -55,6 +55,7 @@ func runDemo(ctx context.Context, out io.Writer) (err error) {
 	fmt.Fprintf(out, "A gRPC server with session authentication listens on %s.\n", listener.Addr())
 	d.refusals(ctx)
 	token := d.signedIn(ctx)
+	d.denied(ctx, token)
 	d.signedOut(ctx, token)
 	d.expired(ctx)
 	if err := errors.Join(d.err, conn.Close()); err != nil {
@@ -73,7 +74,7 @@ func (d *demo) refusals(ctx context.Context) {
 }
 
 func (d *demo) signedIn(ctx context.Context) (token string) {
-	d.say("Ada signs in and calls with her token as a bearer")
+	d.say("Ada signs in and calls with her token as a bearer; a rule allows it")
 	token = d.signIn(time.Hour)
 	d.call(ctx, "authorization", "Bearer "+token, "", 1)
 	d.say("She calls again: memory answers, the store is not asked")
@@ -81,6 +82,15 @@ func (d *demo) signedIn(ctx context.Context) (token string) {
 	d.say("Her browser sends the same token as a cookie: another place, another answer")
 	d.call(ctx, "cookie", "theme=dark; sid="+token, "", 1)
 	return token
+}
+
+// denied shows that a session is not everything.
+func (d *demo) denied(ctx context.Context, token string) {
+	d.say("She calls a method that a rule keeps for admins")
+	ctx, cancel := context.WithTimeout(grpcmd.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), 10*time.Second)
+	defer cancel()
+	_, err := d.client.EmptyCall(ctx, &grpc_testing.Empty{})
+	d.expect("the call", err, interceptor.ReasonAccessDenied)
 }
 
 // signedOut shows that signing out ends an open stream.

@@ -19,7 +19,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	for _, want := range []string{
-		"hello, ada", "MISSING_CREDENTIALS", "INVALID_SESSION", "SESSION_EXPIRED", "✗ the open stream: Unauthenticated",
+		"hello, ada", "MISSING_CREDENTIALS", "INVALID_SESSION", "SESSION_EXPIRED", "ACCESS_DENIED", "✗ the open stream: Unauthenticated",
 		"verify session (",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"slices"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/trace"
@@ -33,6 +33,11 @@ func greeting(ctx context.Context) (*grpc_testing.Payload, error) {
 	return &grpc_testing.Payload{Body: []byte("hello, " + caller.Subject)}, nil
 }
 
+// EmptyCall is for admins.
+func (greeter) EmptyCall(context.Context, *grpc_testing.Empty) (*grpc_testing.Empty, error) {
+	return &grpc_testing.Empty{}, nil
+}
+
 // UnaryCall greets once.
 func (greeter) UnaryCall(ctx context.Context, _ *grpc_testing.SimpleRequest) (*grpc_testing.SimpleResponse, error) {
 	payload, err := greeting(ctx)
@@ -58,24 +63,45 @@ func (greeter) FullDuplexCall(stream grpc_testing.TestService_FullDuplexCallServ
 	}
 }
 
+// reflectionMethods let tools such as grpcurl list the services. It needs no session here.
+var reflectionMethods = []string{"grpc.reflection.v1.ServerReflection/*", "grpc.reflection.v1alpha.ServerReflection/*"}
+
+// rules say who may call what. What they do not name is denied.
+var rules = []interceptor.Rule{
+	{
+		Name: "greetings", Roles: []string{"user"}, Effect: interceptor.EffectAllow,
+		Methods: []string{"grpc.testing.TestService/UnaryCall", "grpc.testing.TestService/FullDuplexCall"},
+	},
+	{
+		Name: "maintenance", Roles: []string{"admin"}, Effect: interceptor.EffectAllow,
+		Methods: []string{"grpc.testing.TestService/EmptyCall"},
+	},
+}
+
 // newServer returns a server that lets nobody in but those whose session the store
 // confirms.
 func newServer(s *store, tracers trace.TracerProvider, policy cache.Policy) (*grpc.Server, *interceptor.Authenticator, error) {
 	auth, err := interceptor.NewSessionAuth(s.verify, identify,
 		interceptor.WithCache(policy),
 		interceptor.WithExtractors(authmd.Bearer(), authmd.Cookie("sid")),
-		interceptor.WithSkipMethods("grpc.reflection.v1.ServerReflection/*", "grpc.reflection.v1alpha.ServerReflection/*"),
+		interceptor.WithSkipMethods(reflectionMethods...),
 		interceptor.WithTracerProvider(tracers),
 	)
 	if err != nil {
 		return nil, nil, err
 	}
-	server := grpc.NewServer(append(auth.ServerOptions(),
-		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(tracers))))...)
+	authz, err := interceptor.NewAuthz(interceptor.WithRules(rules...), interceptor.WithPublicMethods(reflectionMethods...))
+	if err != nil {
+		return nil, nil, err
+	}
+	server := grpc.NewServer(slices.Concat(auth.ServerOptions(), authz.ServerOptions(), []grpc.ServerOption{
+		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(tracers))),
+	})...)
 	grpc_testing.RegisterTestServiceServer(server, greeter{})
 	reflection.Register(server)
-	if err := auth.Check(server); err != nil {
-		return nil, nil, fmt.Errorf("a pattern with a typing error: %w", err)
+	// The service has more methods than this program: that no rule names them is fine.
+	if err := interceptor.Audit(server, auth, authz).Without(interceptor.NoRule).Err(); err != nil {
+		return nil, nil, err
 	}
 	return server, auth, nil
 }
