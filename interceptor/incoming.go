@@ -59,7 +59,10 @@ func (s *supplied) conflicts() bool {
 
 func (s *supplied) full() http.Header { return s.cleaned.Clone() }
 
-const gatewayPrefix = "grpcgateway-"
+const (
+	gatewayPrefix  = "grpcgateway-"
+	identityPrefix = "x-auth-"
+)
 
 // keyProbe is a context that remembers what it is asked for.
 type keyProbe struct {
@@ -104,9 +107,11 @@ func receive(ctx context.Context) (context.Context, incoming) {
 			continue
 		}
 		switch c := key[0]; {
-		case c == 'x' || c == 'g':
+		case c == 'x':
+			spoofed = spoofed || hasPrefix(key, identityPrefix)
+		case c == 'g' && hasPrefix(key, gatewayPrefix):
+			renamed = true
 			spoofed = spoofed || isIdentityHeader(key)
-			renamed = renamed || hasPrefix(key, gatewayPrefix)
 		case c <= 'Z' && c >= 'A':
 			// No key from the network has upper case, but a context made by hand, by
 			// another interceptor or a test, may have canonical header names.
@@ -148,7 +153,7 @@ func isIdentityHeader(key string) bool {
 	for hasPrefix(key, gatewayPrefix) {
 		key = key[len(gatewayPrefix):]
 	}
-	return hasPrefix(key, "x-auth-")
+	return hasPrefix(key, identityPrefix)
 }
 
 // hasPrefix is strings.HasPrefix for a key in any case and spelling.
