@@ -23,7 +23,12 @@ func streamOptions(b *testing.B) map[string][]grpc.ServerOption {
 	verify := func(_ context.Context, token string, _ http.Header) (*record, error) {
 		return &record{User: token, Expires: time.Now().Add(time.Hour)}, nil
 	}
-	options := map[string][]grpc.ServerOption{"bare": nil}
+	// An interceptor that does nothing has the stack of a stream grow, as it happens, by
+	// 4 KiB: the difference to bare is grpc's own.
+	passing := func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return handler(srv, stream)
+	}
+	options := map[string][]grpc.ServerOption{"bare": nil, "passing": {grpc.ChainStreamInterceptor(passing)}}
 	for name, opts := range map[string][]interceptor.Option{
 		"unbounded": {interceptor.WithUnboundedStreams()}, "bound": nil, "rechecked": {interceptor.WithStreamRecheck(time.Minute)},
 	} {
@@ -58,7 +63,7 @@ func startBench(b *testing.B, opts ...grpc.ServerOption) (client grpc_testing.Te
 // BenchmarkStreamMessage is a message there and back on an open stream.
 func BenchmarkStreamMessage(b *testing.B) {
 	options := streamOptions(b)
-	for _, name := range []string{"bare", "unbounded", "bound", "rechecked"} {
+	for _, name := range []string{"bare", "passing", "unbounded", "bound", "rechecked"} {
 		b.Run(name, func(b *testing.B) {
 			client, stop := startBench(b, options[name]...)
 			defer stop()
@@ -86,7 +91,7 @@ func BenchmarkOpenStreams(b *testing.B) {
 	const streams = 10_000
 	options := streamOptions(b)
 	for _, kind := range []string{"server stream", "bidi stream"} {
-		for _, name := range []string{"bare", "unbounded", "bound", "rechecked"} {
+		for _, name := range []string{"bare", "passing", "unbounded", "bound", "rechecked"} {
 			b.Run(kind+"/"+name, func(b *testing.B) {
 				for b.Loop() {
 					client, stop := startBench(b, options[name]...)
