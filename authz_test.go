@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
@@ -36,6 +37,18 @@ func newAuthz(t *testing.T, opts ...interceptor.AuthzOption) *interceptor.Author
 	return a
 }
 
+// authOf returns an Authenticator in front of o.
+func authOf(t *testing.T, o *authtest.Owner, opts ...interceptor.Option) *interceptor.Authenticator {
+	t.Helper()
+	a, err := interceptor.NewSessionAuth(o.Verify, o.Map, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+var reader = authcontext.AuthContext{Subject: "ada", Roles: []string{"reader"}}
+
 // readers lets those with the role "reader" call every method.
 var readers = interceptor.WithRules(interceptor.Rule{
 	Name: "the-readers", Methods: []string{"grpc.testing.TestService/*"}, Effect: interceptor.EffectAllow, Roles: []string{"reader"},
@@ -43,16 +56,16 @@ var readers = interceptor.WithRules(interceptor.Rule{
 
 func TestRulesGuardEveryKindOfCall(t *testing.T) {
 	t.Parallel()
-	o := newOwner("good")
-	o.set("weak", &record{User: "weak"})
+	var o authtest.Owner
+	good, weak := o.SignIn(reader), o.SignIn(authcontext.AuthContext{Subject: "weak"})
 	client := serve(t, &service{}, slices.Concat(
-		newAuth(t, o, interceptor.WithOptionalAuth()).ServerOptions(), newAuthz(t, readers).ServerOptions())...)
+		authOf(t, &o, interceptor.WithOptionalAuth()).ServerOptions(), newAuthz(t, readers).ServerOptions())...)
 	eachKind(t, func(t *testing.T, call func(context.Context, grpc_testing.TestServiceClient, string) (string, error)) {
 		t.Helper()
-		if got, err := call(bearer(t, "good"), client, "user-of-good"); err != nil || got != "user-of-good" {
+		if got, err := call(bearer(t, good), client, "ada"); err != nil || got != "ada" {
 			t.Errorf("got %q, %v", got, err)
 		}
-		_, err := call(bearer(t, "weak"), client, "")
+		_, err := call(bearer(t, weak), client, "")
 		accessDenied.check(t, err)
 		_, err = call(with(t), client, "")
 		missing.check(t, err)
@@ -62,7 +75,8 @@ func TestRulesGuardEveryKindOfCall(t *testing.T) {
 // An identity is cached; what it may do is decided anew for every call.
 func TestDecisionsAreNotCachedWithTheIdentity(t *testing.T) {
 	t.Parallel()
-	o := newOwner("good")
+	var o authtest.Owner
+	good := o.SignIn(reader)
 	var mu sync.Mutex
 	allowed := true
 	authz := newAuthz(t, interceptor.WithRules(interceptor.Rule{
@@ -70,21 +84,21 @@ func TestDecisionsAreNotCachedWithTheIdentity(t *testing.T) {
 	}), interceptor.WithAuthorize(func(_ context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		return allowed && caller.Subject == "user-of-good" && fullMethod == "/grpc.testing.TestService/UnaryCall", nil
+		return allowed && caller.Subject == "ada" && fullMethod == "/grpc.testing.TestService/UnaryCall", nil
 	}))
-	auth := newAuth(t, o, interceptor.WithCache(cache.Policy{TTL: time.Minute}))
+	auth := authOf(t, &o, interceptor.WithCache(cache.Policy{TTL: time.Minute}))
 	client := serve(t, &service{}, append(auth.ServerOptions(), authz.ServerOptions()...)...)
-	if _, err := client.UnaryCall(bearer(t, "good"), &grpc_testing.SimpleRequest{}); err != nil {
+	if _, err := client.UnaryCall(bearer(t, good), &grpc_testing.SimpleRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := kinds["server stream"](bearer(t, "good"), client, "") // the same session, another method
+	_, err := kinds["server stream"](bearer(t, good), client, "") // the same session, another method
 	accessDenied.check(t, err)
 	mu.Lock()
 	allowed = false
 	mu.Unlock()
-	_, err = client.UnaryCall(bearer(t, "good"), &grpc_testing.SimpleRequest{})
+	_, err = client.UnaryCall(bearer(t, good), &grpc_testing.SimpleRequest{})
 	accessDenied.check(t, err)
-	if got := o.verified.Load(); got != 1 {
+	if got := o.Calls(""); got != 1 {
 		t.Errorf("%d verifications", got)
 	}
 }
@@ -100,18 +114,20 @@ func TestUnknownMethodsAreGuarded(t *testing.T) {
 	})
 	authz := newAuthz(t, interceptor.WithDefaultPolicy(interceptor.EffectAllow), interceptor.WithRules(
 		interceptor.Rule{Name: "closed", Methods: []string{"pkg.Admin/*"}, Effect: interceptor.EffectDeny}))
-	conn := dial(t, &service{}, append(append(newAuth(t, newOwner("good")).ServerOptions(), authz.ServerOptions()...), unknown)...)
+	var o authtest.Owner
+	good := o.SignIn(reader)
+	conn := dial(t, &service{}, append(append(authOf(t, &o).ServerOptions(), authz.ServerOptions()...), unknown)...)
 	for _, method := range []string{
 		"/pkg.Admin/Delete", "//pkg.Admin/Delete", "/pkg.Admin//Delete", "/pkg.Admin/Delete/", "/x/pkg.Admin/Delete", "/pkg.Admin/", "/pkg.Admin",
 		"pkg.Admin/Delete", "pkg.Open/Get",
 	} {
-		err := conn.Invoke(bearer(t, "good"), method, &emptypb.Empty{}, &emptypb.Empty{})
+		err := conn.Invoke(bearer(t, good), method, &emptypb.Empty{}, &emptypb.Empty{})
 		if code := status.Code(err); code != codes.PermissionDenied && code != codes.Unimplemented && code != codes.Internal {
 			t.Errorf("%q: %v", method, err)
 		}
 	}
 	for _, method := range []string{"/pkg.Open/Get", "/pkg.AdminLog/Read", "/PKG.ADMIN/Delete"} { // other services
-		if err := conn.Invoke(bearer(t, "good"), method, &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+		if err := conn.Invoke(bearer(t, good), method, &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
 			t.Errorf("%q: %v", method, err)
 		}
 	}
@@ -133,13 +149,13 @@ func TestADenialIsToldToTheServerAndNotToTheClient(t *testing.T) {
 		errors.As(err, &seen)
 		return resp, err
 	})
-	o := newOwner("good")
-	o.set("weak", &record{User: "weak"})
+	var o authtest.Owner
+	good, weak := o.SignIn(reader), o.SignIn(authcontext.AuthContext{Subject: "weak"})
 	options := slices.Concat(
 		[]grpc.ServerOption{outer, grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(tracers)))},
-		newAuth(t, o).ServerOptions(), newAuthz(t, readers).ServerOptions())
+		authOf(t, &o).ServerOptions(), newAuthz(t, readers).ServerOptions())
 	client := serve(t, &service{}, options...)
-	_, err := client.UnaryCall(bearer(t, "weak"), &grpc_testing.SimpleRequest{})
+	_, err := client.UnaryCall(bearer(t, weak), &grpc_testing.SimpleRequest{})
 	accessDenied.check(t, err)
 	if text := status.Convert(err).Proto().String(); strings.Contains(text, "readers") || strings.Contains(text, "role") {
 		t.Errorf("the client is told %s", text)
@@ -148,7 +164,7 @@ func TestADenialIsToldToTheServerAndNotToTheClient(t *testing.T) {
 		len(seen.Unmet) != 1 || seen.Unmet[0].Rule != "the-readers" || !slices.Equal(seen.Unmet[0].AnyRole, []string{"reader"}) {
 		t.Errorf("the server is told %+v", seen)
 	}
-	if _, err := client.UnaryCall(bearer(t, "good"), &grpc_testing.SimpleRequest{}); err != nil {
+	if _, err := client.UnaryCall(bearer(t, good), &grpc_testing.SimpleRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	for len(spans.GetSpans()) < 2 { // an RPC's span ends after the client has its answer

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
 
+	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
@@ -203,7 +204,7 @@ func TestFaults(t *testing.T) {
 			for ctx.Err() == nil {
 				asked := time.Now()
 				call, cancel := context.WithTimeout(ctx, 5*time.Second)
-				_, err := client.UnaryCall(withBearer(call, token), &grpc_testing.SimpleRequest{})
+				_, err := client.UnaryCall(authtest.WithBearer(call, token), &grpc_testing.SimpleRequest{})
 				cancel()
 				check("unary", token, asked, err)
 				time.Sleep(20 * time.Millisecond)
@@ -213,7 +214,7 @@ func TestFaults(t *testing.T) {
 	for i := range streamed {
 		token := fmt.Sprintf("good-%d", i) // shared with the unary clients
 		wg.Go(func() {
-			stream, err := client.FullDuplexCall(withBearer(ctx, token))
+			stream, err := client.FullDuplexCall(authtest.WithBearer(ctx, token))
 			for err == nil {
 				asked := time.Now()
 				if err = stream.Send(&grpc_testing.StreamingOutputCallRequest{}); err == nil {
@@ -234,7 +235,7 @@ func TestFaults(t *testing.T) {
 	wg.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			call, cancel := context.WithTimeout(ctx, 5*time.Second)
-			_, err := client.UnaryCall(withBearer(call, fmt.Sprintf("good-new-%d", i)), &grpc_testing.SimpleRequest{})
+			_, err := client.UnaryCall(authtest.WithBearer(call, fmt.Sprintf("good-new-%d", i)), &grpc_testing.SimpleRequest{})
 			cancel()
 			if ctx.Err() != nil {
 				return

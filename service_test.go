@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -19,13 +18,12 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop/grpc_testing"
 	grpcmd "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
@@ -225,7 +223,6 @@ func eachKind(t *testing.T, f func(t *testing.T, call func(context.Context, grpc
 }
 
 // serve starts srv on bufconn with these options and returns a client of it.
-// Cleaning up checks what Serve returned.
 func serve(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.ServerOption) grpc_testing.TestServiceClient {
 	t.Helper()
 	return grpc_testing.NewTestServiceClient(dial(t, srv, opts...))
@@ -234,27 +231,7 @@ func serve(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.Server
 // dial is serve for calls of any method.
 func dial(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.ServerOption) *grpc.ClientConn {
 	t.Helper()
-	listener := bufconn.Listen(1 << 20)
-	server := grpc.NewServer(opts...)
-	grpc_testing.RegisterTestServiceServer(server, srv)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///bufconn",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := conn.Close(); err != nil {
-			t.Error(err)
-		}
-		server.Stop()
-		if err := <-served; err != nil {
-			t.Errorf("Serve = %v", err)
-		}
-	})
-	return conn
+	return authtest.Serve(t, func(server *grpc.Server) { grpc_testing.RegisterTestServiceServer(server, srv) }, opts...)
 }
 
 // newAuth returns an Authenticator in front of o.
@@ -328,7 +305,7 @@ func (o *owner) headersOfLast() http.Header {
 
 // bearerCtx is bearer without a deadline.
 func bearerCtx(token string) context.Context {
-	return withBearer(context.Background(), token)
+	return authtest.WithBearer(context.Background(), token)
 }
 
 func contains(s, substr string) bool { return strings.Contains(s, substr) }
@@ -339,8 +316,4 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
-}
-
-func withBearer(ctx context.Context, token string) context.Context {
-	return grpcmd.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }

@@ -1,0 +1,55 @@
+package authtest
+
+import (
+	"context"
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
+)
+
+// bufferSize is that of the connection in memory, in bytes.
+const bufferSize = 1 << 20
+
+// Serve starts a server with these options in memory, after register has given it its
+// services, and returns a connection to it. When the test ends, both are closed, open streams
+// included, and the test fails if the server did not end well.
+func Serve(tb TB, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.ClientConn {
+	tb.Helper()
+	server := grpc.NewServer(opts...)
+	register(server)
+	listener := bufconn.Listen(bufferSize)
+	conn, err := grpc.NewClient("passthrough:///bufconn",
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // nothing leaves this process
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	if err != nil {
+		tb.Fatalf("authtest: %v", err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	tb.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			tb.Errorf("authtest: closing the connection: %v", err)
+		}
+		server.Stop()
+		if err := <-served; err != nil {
+			tb.Errorf("authtest: the server ended with: %v", err)
+		}
+	})
+	return conn
+}
+
+// Audit fails a test for everything that interceptor.Audit finds but for findings of the
+// excepted kinds. Either authn or authz may be nil.
+func Audit(
+	tb TB, server interceptor.ServiceInfoProvider, authn *interceptor.Authenticator, authz *interceptor.Authorizer,
+	except ...interceptor.FindingKind,
+) {
+	tb.Helper()
+	for _, found := range interceptor.Audit(server, authn, authz).Without(except...) {
+		tb.Errorf("authtest: %s", found)
+	}
+}
