@@ -8,6 +8,13 @@
 // go-grpc-middleware's auth package. Handlers read the identity with
 // authcontext.FromContext.
 //
+// # Authorization
+//
+// [NewAuthz] returns an [Authorizer], which belongs behind an Authenticator and decides
+// who may call what: by the options of .proto files ([WithProtoOptions]), by rules
+// ([WithRules]), by a callback ([WithAuthorize]), and otherwise not at all. [Audit]
+// reports at start-up what was forgotten.
+//
 // # Security
 //
 // Everything fails closed. A call without a credential, with two that contradict
