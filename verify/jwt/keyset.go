@@ -1,0 +1,149 @@
+package jwt
+
+import (
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/verify/internal/endpoint"
+)
+
+const (
+	// minInterval is the least time between two fetches: tokens with made-up key names
+	// cost the issuer no more than that.
+	minInterval = 10 * time.Second
+	// maxKeys bounds the keys of an issuer, of which one token can have several tried.
+	maxKeys    = 100
+	minRSABits = 2048
+)
+
+// keySet holds the keys of an issuer.
+type keySet struct {
+	client  *endpoint.Client
+	maxAge  time.Duration
+	timeout time.Duration
+
+	mu      sync.Mutex
+	keys    []jose.JSONWebKey
+	fetched time.Time     // when keys were; zero: never
+	tried   time.Time     // when the last fetch ended, which may have failed
+	failed  error         // how
+	flight  chan struct{} // closed when the fetch that is running ends; nil: none is
+}
+
+// find returns the keys of this name, or all if it is empty: at least one. It waits for the fetch of the keys until ctx ends.
+func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
+	asked := false // for keys, after this token had come
+	for {
+		s.mu.Lock()
+		found := named(s.keys, id)
+		now := time.Now()
+		fresh := !s.fetched.IsZero() && now.Sub(s.fetched) < s.maxAge
+		usable := !s.fetched.IsZero() && now.Sub(s.fetched) < 2*s.maxAge
+		recent := !s.tried.IsZero() && now.Sub(s.tried) < minInterval
+		if fresh && len(found) > 0 {
+			s.mu.Unlock()
+			return found, nil
+		}
+		if recent && s.flight == nil {
+			failed, wait := s.failed, minInterval-now.Sub(s.tried)
+			s.mu.Unlock()
+			switch {
+			case usable && len(found) > 0:
+				return found, nil
+			case failed != nil:
+				return nil, failed
+			case asked:
+				return nil, invalid("it names no published key")
+			}
+			return nil, interceptor.RetryAfter(wait, errors.New("jwt: it names an unknown key, and it is too soon to look for new ones"))
+		}
+		if s.flight == nil {
+			asked, s.flight = true, make(chan struct{})
+			// It outlives a caller that gives up, bounded by the timeout.
+			go s.fetch(context.WithoutCancel(ctx), s.flight)
+		}
+		done := s.flight
+		s.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("jwt: %w: waiting for the keys: %w", interceptor.ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+// fetch gets the keys anew and then closes done.
+func (s *keySet) fetch(ctx context.Context, done chan struct{}) {
+	var keys []jose.JSONWebKey
+	err := fmt.Errorf("jwt: %w: the transport did not return", interceptor.ErrUnavailable) // if it ends the goroutine
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("jwt: %w: the transport panicked: %v\n%s", interceptor.ErrUnavailable, r, debug.Stack())
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.tried, s.failed, s.flight = time.Now(), err, nil
+		if err == nil {
+			s.keys, s.fetched = keys, s.tried
+		}
+		close(done)
+	}()
+	keys, err = s.get(ctx)
+}
+
+func (s *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
+	answer, err := s.client.Get(ctx, http.Header{"Accept": {"application/jwk-set+json, application/json"}})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Status != http.StatusOK {
+		return nil, s.client.Unavailable(fmt.Sprintf("the keys: the answer was %d", answer.Status))
+	}
+	var body struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := s.client.JSON(answer, &body); err != nil {
+		return nil, err
+	}
+	if len(body.Keys) > maxKeys {
+		return nil, s.client.Unavailable(fmt.Sprintf("%d keys, at most %d", len(body.Keys), maxKeys))
+	}
+	var keys []jose.JSONWebKey
+	for _, raw := range body.Keys {
+		var key jose.JSONWebKey
+		if key.UnmarshalJSON(raw) == nil && isUsable(&key) { // there may be keys for other things
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, s.client.Unavailable("there is no key that can verify a signature")
+	}
+	return keys, nil
+}
+
+// isUsable reports whether a key is public, is for signatures and is strong enough.
+func isUsable(key *jose.JSONWebKey) bool {
+	public, isRSA := key.Key.(*rsa.PublicKey)
+	return key.Valid() && key.IsPublic() && (key.Use == "" || key.Use == "sig") && (!isRSA || public.N.BitLen() >= minRSABits)
+}
+
+// named returns the keys of this name, or all if there is no name.
+func named(keys []jose.JSONWebKey, id string) []jose.JSONWebKey {
+	var found []jose.JSONWebKey
+	for i := range keys {
+		if id == "" || keys[i].KeyID == id {
+			found = append(found, keys[i])
+		}
+	}
+	return found
+}
