@@ -95,7 +95,7 @@ async function call(way) {
       email: who.email,
       roles: who.roles?.join(", "),
       "good until": date.format(new Date(who.expiresAt)),
-      "asked in all": `${who.verifications ?? 0} ×`,
+      "better-auth asked": `${who.verifications ?? 0} in all`,
     };
   } catch (error) {
     [by, label, fields] = ["refused", "Refused", refusal(error)];
@@ -135,7 +135,7 @@ $("watch").onclick = async () => {
   try {
     for await (const message of stream("Watch", opened.signal)) {
       state("open", "Open");
-      line(`${clock.format(new Date(message.at))}  tick ${message.tick} for ${message.name}`);
+      line(`${clock.format(new Date(message.at))} · tick ${message.tick} for ${message.name}`);
     }
     state("idle", "The server is closing");
   } catch (error) {
@@ -144,7 +144,7 @@ $("watch").onclick = async () => {
     } else {
       const { code, message, reason } = refusal(error);
       state("refused", "Ended by the server");
-      line(`${clock.format(new Date())}  ${[code, message, reason].filter(Boolean).join(" · ")}`, "end");
+      line(`${clock.format(new Date())} · ${[code, message, reason].filter(Boolean).join(" · ")}`, "end");
     }
   } finally {
     opened = null;
