@@ -386,7 +386,7 @@ func TestRefreshedCookies(t *testing.T) {
 }
 
 func TestClientAddress(t *testing.T) {
-	fromHeader := betterauth.WithClientAddress(func(_ context.Context, header http.Header) string { return header.Get("X-Real-Ip") })
+	fromHeader := betterauth.WithClientAddress(func(_ context.Context, header http.Header) string { return header.Get("X-Real-IP") })
 	for given, want := range map[string]string{
 		"203.0.113.9":              "203.0.113.9",
 		"203.0.113.9:4711":         "203.0.113.9",
@@ -400,9 +400,9 @@ func TestClientAddress(t *testing.T) {
 		"203.0.113.9; a":           "",
 	} {
 		s := serve(t, says(200, good()))
-		a := newAuth(t, newVerifier(t, s.URL, fromHeader), interceptor.WithKeyHeaders("X-Real-Ip"), interceptor.WithCache(cache.Policy{TTL: time.Minute}))
+		a := newAuth(t, newVerifier(t, s.URL, fromHeader), interceptor.WithKeyHeaders("X-Real-IP"), interceptor.WithCache(cache.Policy{TTL: time.Minute}))
 		header := byBearer(token)
-		header.Set("X-Real-Ip", given)
+		header.Set("X-Real-IP", given)
 		header.Set("X-Forwarded-For", "198.51.100.1") // the client's own idea
 		if _, err := a.Authenticate(t.Context(), header); err != nil {
 			t.Fatal(err)

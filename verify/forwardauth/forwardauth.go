@@ -55,7 +55,7 @@ func New(rawURL string, opts ...Option) (*Verifier, error) {
 // in that answer tells: such a failure refuses people as if they had signed out.
 func OAuth2Proxy(baseURL string, opts ...Option) (*Verifier, error) {
 	c := newConfig()
-	c.path = []string{"oauth2", "auth"}
+	c.path = "/oauth2/auth"
 	c.good = []int{http.StatusAccepted}
 	c.headers = Headers{
 		Subject: "X-Auth-Request-User", Name: "X-Auth-Request-Preferred-Username",
@@ -76,7 +76,7 @@ func OAuth2Proxy(baseURL string, opts ...Option) (*Verifier, error) {
 // a session that the rule does not let through, or that lacks a factor.
 func Authelia(baseURL, target string, opts ...Option) (*Verifier, error) {
 	c := newConfig()
-	c.path = []string{"api", "authz", "forward-auth"}
+	c.path = "/api/authz/forward-auth"
 	c.cookies = cookies{names: []string{"authelia_session"}}
 	c.toLogin, c.anonymous = true, true
 	parsed, err := endpoint.ParseURL(name+": target", target)
@@ -106,7 +106,10 @@ func build(rawURL string, c config, opts []Option) (*Verifier, error) {
 	if err := errors.Join(append(c.errs, err)...); err != nil {
 		return nil, err
 	}
-	asked := base.JoinPath(c.path...)
+	asked := base
+	if c.path != "" {
+		asked = base.JoinPath(c.path)
+	}
 	return &Verifier{
 		client:    endpoint.New(name, asked, c.client, c.timeout),
 		asked:     asked,

@@ -19,7 +19,7 @@ type optionFunc func(*config)
 func (f optionFunc) apply(c *config) { f(c) }
 
 type config struct {
-	path      []string
+	path      string
 	good      []int
 	headers   Headers
 	cookies   cookies

@@ -83,6 +83,9 @@ func ParseURL(name, raw string) (*url.URL, error) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("%s: the URL must not have a query or a fragment", name)
 	}
+	if u.Path == "" {
+		u.Path = "/" // as it is asked for, and as JoinPath wants it
+	}
 	return u, nil
 }
 
