@@ -125,6 +125,7 @@ func TestEveryAnswerEndsInItsStatus(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := serve(t, test.answer)
 			v := newVerifier(t, s.URL, betterauth.WithTimeout(500*time.Millisecond))
 			for how, header := range map[string]http.Header{

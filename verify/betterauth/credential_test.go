@@ -341,6 +341,23 @@ func TestTraceContextIsCarried(t *testing.T) {
 	}
 }
 
+// A session that was signed out lives on in better-auth's cookie cache for minutes.
+func TestAFreshCookieCacheDoesNotOutliveASignOut(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, err := r.Cookie("better-auth.session_data")
+		if err == nil || r.URL.Query().Get("disableCookieCache") != "true" {
+			says(200, good())(w, r) // from the cache
+			return
+		}
+		says(200, "null")(w, r)
+	})
+	line := cookie + "=" + sign(secret, token) + "; better-auth.session_data=fresh"
+	_, err := newAuth(t, newVerifier(t, s.URL)).Authenticate(t.Context(), http.Header{"Cookie": {line}})
+	if got := standin.OutcomeOf(err); got != invalid {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // transport is a gRPC call, as far as its response headers go.
 type transport struct{ header grpcmd.MD }
 

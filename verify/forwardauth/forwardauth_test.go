@@ -88,6 +88,7 @@ func check(t *testing.T, preset maker, path string, good []string, tests map[str
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := serve(t, test.answer)
 			v := newVerifier(t, preset, s.URL, forwardauth.WithTimeout(500*time.Millisecond), forwardauth.WithCookies("sid"))
 			for how, header := range map[string]http.Header{"cookie": byCookie("sid=" + token), "bearer": byBearer(token)} {

@@ -128,6 +128,7 @@ func TestEveryAnswerEndsInItsStatus(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := serve(t, test.answer)
 			v := newVerifier(t, s.URL, kratos.WithTimeout(500*time.Millisecond))
 			for how, header := range map[string]http.Header{"cookie": byCookie(value), "token": byToken(token)} {
@@ -215,6 +216,7 @@ func TestA401IsBelievedOnlyWhenKratosIsReady(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ready, s := serve(t, test.ready), serve(t, refuses(401, ""))
 			v := newVerifier(t, s.URL, kratos.WithReadyURL(ready.URL+"/health/ready"), kratos.WithTimeout(500*time.Millisecond))
 			_, err := newAuth(t, v).Authenticate(t.Context(), byToken(token))
