@@ -86,8 +86,9 @@ func (v *Verifier) Verify(ctx context.Context, token string, header http.Header)
 		return nil, v.client.Unexpected(answer)
 	}
 	if v.refresh && credential.Cookie {
-		if err := handBack(ctx, credential.Value, answer.Header); err != nil {
-			return nil, v.client.Unavailable(err.Error())
+		sent, _, _ := strings.Cut(credential.Value, "=")
+		if err := v.client.HandBack(ctx, answer, func(cookie string) bool { return cookie == sent }); err != nil {
+			return nil, err
 		}
 	}
 	return v.read(answer)
@@ -126,25 +127,6 @@ func (v *Verifier) clientAddress(ctx context.Context, header http.Header) (strin
 	}
 	address, err := netip.ParseAddr(text)
 	return address.Unmap().WithZone("").String(), err == nil
-}
-
-// handBack hands the session cookie that better-auth sets, the one that was sent and
-// no other, to the client of the call.
-func handBack(ctx context.Context, pair string, header http.Header) error {
-	cookie, _, _ := strings.Cut(pair, "=")
-	var kept []string
-	for _, line := range header.Values("Set-Cookie") {
-		if set, _, _ := strings.Cut(line, "="); strings.TrimSpace(set) == cookie {
-			kept = append(kept, line)
-		}
-	}
-	if len(kept) == 0 {
-		return nil
-	}
-	if interceptor.SetResponseHeader(ctx, http.Header{"Set-Cookie": kept}) != nil {
-		return errors.New("better-auth's Set-Cookie cannot be handed on")
-	}
-	return nil
 }
 
 // Map is an interceptor.MapFunc. The Subject is the id of the user, the Name theirs,

@@ -27,12 +27,8 @@ func (v *Verifier) signed(c endpoint.Credential) bool {
 	if dot < 0 {
 		return !c.Cookie
 	}
-	encoded := value[dot+1:]
-	if !c.Cookie {
-		encoded = strings.TrimRight(encoded, "=") // the bearer plugin cuts it off
-	} else if padded := strings.TrimSuffix(encoded, "="); padded != encoded {
-		encoded = padded
-	} else {
+	encoded, padded := strings.CutSuffix(value[dot+1:], "=")
+	if c.Cookie && !padded { // the bearer plugin does without
 		return false
 	}
 	signature, err := base64.RawStdEncoding.Strict().DecodeString(encoded)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
 // maxDelay bounds the delay that an endpoint names.
@@ -31,13 +33,32 @@ func (c *Client) JSON(a *Answer, v any) error {
 	return nil
 }
 
+// HandBack hands the cookies in an answer that are ours, by their names, to the client
+// of the call that caused the verification of ctx. The error wraps
+// [interceptor.ErrUnavailable].
+func (c *Client) HandBack(ctx context.Context, a *Answer, ours func(cookie string) bool) error {
+	var kept []string
+	for _, line := range a.Header.Values("Set-Cookie") {
+		if cookie, _, _ := strings.Cut(line, "="); ours(strings.TrimSpace(cookie)) {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	if interceptor.SetResponseHeader(ctx, http.Header{"Set-Cookie": kept}) != nil {
+		return c.Unavailable("the Set-Cookie of the endpoint cannot be handed on")
+	}
+	return nil
+}
+
 // retryAfter returns the delay of Retry-After (RFC 9110 §10.2.3), or of
 // X-Retry-After, which better-auth sends in its place. 0: none.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	for _, name := range [...]string{"Retry-After", "X-Retry-After"} {
 		value := strings.TrimSpace(header.Get(name))
 		if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-			return min(time.Duration(seconds)*time.Second, maxDelay) //nolint:gosec // it fits
+			return min(time.Duration(seconds)*time.Second, maxDelay)
 		}
 		if at, err := http.ParseTime(value); err == nil && at.After(now) {
 			return min(at.Sub(now), maxDelay)

@@ -8,13 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
@@ -78,6 +83,9 @@ func ParseURL(name, raw string) (*url.URL, error) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("%s: the URL must not have a query or a fragment", name)
 	}
+	if u.Path == "" {
+		u.Path = "/" // as it is asked for, and as JoinPath wants it
+	}
 	return u, nil
 }
 
@@ -89,7 +97,7 @@ type Answer struct {
 }
 
 // Get sends one request with the fields of header, the trace context of ctx, and
-// nothing else of the caller's. header is not retained; it is modified.
+// nothing else of the caller's. header is not modified or retained.
 //
 // There is an Answer for every status but 429 and 5xx: these, and whatever keeps an
 // answer from coming whole and in time, are errors that wrap
@@ -121,8 +129,8 @@ func (c *Client) get(ctx context.Context, header http.Header) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	request.Header = header
-	otel.GetTextMapPropagator().Inject(ctx, propagation.HeaderCarrier(header))
+	otel.GetTextMapPropagator().Inject(ctx, propagation.HeaderCarrier(request.Header))
+	maps.Copy(request.Header, header) // what is here already must not take a credential's place
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, err
@@ -152,4 +160,14 @@ func (c *Client) Unexpected(a *Answer) error {
 // Invalid returns an error that wraps [interceptor.ErrInvalidSession].
 func (c *Client) Invalid(why string) error {
 	return fmt.Errorf("%s: %w: %s", c.name, interceptor.ErrInvalidSession, why)
+}
+
+// Denied returns the error for a session that is good, and yet not enough: a status,
+// PermissionDenied, which the client gets as it is.
+func Denied(message, reason string) error {
+	st := status.New(codes.PermissionDenied, message)
+	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: authcontext.ErrorDomain}); err == nil {
+		st = detailed
+	}
+	return st.Err()
 }
