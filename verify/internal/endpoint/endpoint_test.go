@@ -219,7 +219,7 @@ func TestTheErrorsOfATransportAreNotQuoted(t *testing.T) {
 	for name, transport := range map[string]roundTrip{
 		"an error that quotes": func(r *http.Request) (*http.Response, error) { return nil, fmt.Errorf("sending %v", r.Header) },
 		"a body that fails": func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(failing{r}), Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(failing{r}), Request: r}, nil
 		},
 	} {
 		_, err := newClient(t, "http://auth.internal", &http.Client{Transport: transport}, time.Minute).Get(t.Context(), secretHeader())
