@@ -228,14 +228,21 @@ func eachKind(t *testing.T, f func(t *testing.T, call func(context.Context, grpc
 // Cleaning up checks what Serve returned.
 func serve(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.ServerOption) grpc_testing.TestServiceClient {
 	t.Helper()
+	return serveTo(t, srv, opts)
+}
+
+// serveTo is serve for a client with these options.
+func serveTo(t *testing.T, srv grpc_testing.TestServiceServer, serverOpts []grpc.ServerOption, dialOpts ...grpc.DialOption) grpc_testing.TestServiceClient {
+	t.Helper()
 	listener := bufconn.Listen(1 << 20)
-	server := grpc.NewServer(opts...)
+	server := grpc.NewServer(serverOpts...)
 	grpc_testing.RegisterTestServiceServer(server, srv)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///bufconn",
+	conn, err := grpc.NewClient("passthrough:///bufconn", append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+	}, dialOpts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,8 @@ const (
 	ReasonVerificationFailed      = "VERIFICATION_FAILED"
 	ReasonOriginNotAllowed        = "ORIGIN_NOT_ALLOWED"
 	ReasonVerificationUnavailable = "VERIFICATION_UNAVAILABLE"
+	ReasonUntrustedCaller         = "UNTRUSTED_CALLER"
+	ReasonMalformedIdentity       = "MALFORMED_IDENTITY"
 )
 
 // failure is the error of a refused call. It knows nothing of the cause, so that
@@ -72,6 +74,10 @@ var (
 		ReasonVerificationUnavailable, telemetry.VerificationUnavailable, ErrUnavailable)
 	foreignOrigin = newFailure(codes.PermissionDenied, "origin not allowed",
 		ReasonOriginNotAllowed, telemetry.OriginNotAllowed, nil)
+	untrustedCaller = newFailure(codes.Unauthenticated, "untrusted caller",
+		ReasonUntrustedCaller, telemetry.UntrustedCaller, nil)
+	malformedIdentity = newFailure(codes.Unauthenticated, "malformed identity",
+		ReasonMalformedIdentity, telemetry.MalformedIdentity, nil)
 	noSuchSession = variant(invalidSession, func(f *failure) { f.known = true })
 	tooBusy       = variant(verificationUnavailable, func(f *failure) { f.busy = true })
 )

@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -57,16 +58,16 @@ func (s *methodSet) match(fullMethod string) bool {
 	return slash > 0 && slash < len(name)-1 && (s.methods[name] || s.services[name[:slash]])
 }
 
-// unmatched returns the patterns that match no method of a server.
-func (s *methodSet) unmatched(services map[string]grpc.ServiceInfo) []string {
-	var unmatched []string
+// check reports the patterns that match no method of a server, one a line.
+func (s *methodSet) check(services map[string]grpc.ServiceInfo) error {
+	var errs []error
 	for _, pattern := range s.patterns {
 		one, err := newMethodSet([]string{pattern})
 		if err != nil || !one.matchesAny(services) {
-			unmatched = append(unmatched, pattern)
+			errs = append(errs, fmt.Errorf("interceptor: WithSkipMethods: %q matches no method of the server", pattern))
 		}
 	}
-	return unmatched
+	return errors.Join(errs...)
 }
 
 func (s *methodSet) matchesAny(services map[string]grpc.ServiceInfo) bool {

@@ -2,8 +2,6 @@ package interceptor
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
@@ -25,12 +23,7 @@ func (a *Authenticator) Check(server interface {
 	GetServiceInfo() map[string]grpc.ServiceInfo
 },
 ) error {
-	unmatched := a.skip.unmatched(server.GetServiceInfo())
-	errs := make([]error, 0, len(unmatched))
-	for _, pattern := range unmatched {
-		errs = append(errs, fmt.Errorf("interceptor: WithSkipMethods: %q matches no method of the server", pattern))
-	}
-	return errors.Join(errs...)
+	return a.skip.check(server.GetServiceInfo())
 }
 
 // UnaryServerInterceptor returns the interceptor for unary calls. A handler behind
@@ -68,24 +61,25 @@ func (a *Authenticator) StreamServerInterceptor() grpc.StreamServerInterceptor {
 			return err
 		}
 		if id == nil || a.unbounded {
-			if id != nil {
-				ctx = id.NewContext(ctx)
-			}
-			wrapped := middleware.WrapServerStream(stream)
-			wrapped.WrappedContext = ctx
-			return handler(srv, wrapped)
+			return serveUnbound(ctx, id, srv, stream, handler)
 		}
-		bound := a.bind(ctx, stream, info, r, id)
-		defer func() { _ = bound.release() }() // when the handler panics, too
+		ctx, w := a.watchStream(ctx, r, id)
 		if a.forgotten.Load() != before {
-			bound.watch.wake(0) // by a Forget that did not find this stream yet
+			w.wake(0) // by a Forget that did not find this stream yet
 		}
-		err = handler(srv, bound)
-		if f := bound.release(); f != nil {
-			return f
-		}
-		return err
+		return w.serve(ctx, srv, stream, info, handler)
 	}
+}
+
+// serveUnbound runs the handler of a stream that no session ends. There may be no
+// identity.
+func serveUnbound(ctx context.Context, id *identity, srv any, stream grpc.ServerStream, handler grpc.StreamHandler) error {
+	if id != nil {
+		ctx = id.NewContext(ctx)
+	}
+	wrapped := middleware.WrapServerStream(stream)
+	wrapped.WrappedContext = ctx
+	return handler(srv, wrapped)
 }
 
 // AuthFunc authenticates the call that ctx belongs to and returns a context with

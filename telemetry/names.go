@@ -73,6 +73,8 @@ const (
 	VerifierStatus                    // a callback returned a status of its own
 	CallerGone                        // the caller's context ended first
 	OriginNotAllowed                  // a page of a foreign origin sent a cookie
+	UntrustedCaller                   // told an identity, and may not
+	MalformedIdentity                 // identity headers that cannot be read in one way
 	errorTypes
 )
 
@@ -84,6 +86,6 @@ func (e ErrorType) String() string {
 	return [...]string{
 		"", "missing_credentials", "ambiguous_credentials", "invalid_session", "session_expired",
 		"verification_failed", "mapping_failed", "verification_unavailable", "verifier_status", "caller_gone",
-		"origin_not_allowed",
+		"origin_not_allowed", "untrusted_caller", "malformed_identity",
 	}[e]
 }
