@@ -43,6 +43,8 @@ const (
 	ReasonVerificationUnavailable = "VERIFICATION_UNAVAILABLE"
 	ReasonUntrustedCaller         = "UNTRUSTED_CALLER"
 	ReasonMalformedIdentity       = "MALFORMED_IDENTITY"
+	ReasonIdentityNotForwarded    = "IDENTITY_NOT_FORWARDED"
+	ReasonCredentialUnavailable   = "CREDENTIAL_UNAVAILABLE" //nolint:gosec // it is none
 )
 
 // failure is the error of a refused call. It knows nothing of the cause, so that
@@ -78,6 +80,13 @@ var (
 		ReasonUntrustedCaller, telemetry.UntrustedCaller, nil)
 	malformedIdentity = newFailure(codes.Unauthenticated, "malformed identity",
 		ReasonMalformedIdentity, telemetry.MalformedIdentity, nil)
+	// Of a client, before anything is sent.
+	identityNotForwarded = newFailure(codes.Internal, "identity cannot be forwarded",
+		ReasonIdentityNotForwarded, telemetry.NoError, nil)
+	credentialUnavailable = newFailure(codes.Unauthenticated, "credential unavailable",
+		ReasonCredentialUnavailable, telemetry.NoError, nil)
+	credentialDelayed = newFailure(codes.Unavailable, "credential unavailable",
+		ReasonCredentialUnavailable, telemetry.NoError, ErrUnavailable)
 	noSuchSession = variant(invalidSession, func(f *failure) { f.known = true })
 	tooBusy       = variant(verificationUnavailable, func(f *failure) { f.busy = true })
 )

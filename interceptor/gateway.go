@@ -50,7 +50,7 @@ func NewGatewayAuth(opts ...GatewayOption) (*GatewayAuth, error) {
 	if !c.trusting {
 		errs[0] = errors.New("interceptor: NewGatewayAuth needs WithSharedSecrets or WithTrustedPeers")
 	}
-	g.secrets, errs[1] = parseSecrets(c.header, c.secrets)
+	g.secrets, errs[1] = parseSecrets("WithSharedSecrets", c.header, c.secrets)
 	g.peers, errs[2] = parsePeers(c.peers)
 	g.skip, errs[3] = newMethodSet(c.skip)
 	g.instruments, errs[4] = telemetry.New(c.tracers, c.meters)
@@ -133,7 +133,7 @@ func (*GatewayAuth) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Gateway
 // identity, which is nil for a call that needs none.
 func (g *GatewayAuth) admit(ctx context.Context, fullMethod string) (context.Context, *identity, error) {
 	md := lower(incomingMetadata(ctx))
-	visible := without(ctx, md, g.hides)
+	visible := withoutIncoming(ctx, md, g.hides)
 	if g.skip.match(fullMethod) {
 		return visible, nil, nil
 	}
@@ -196,8 +196,8 @@ func lower(md grpcmd.MD) grpcmd.MD {
 	return md
 }
 
-// without returns ctx with those of its metadata, md, that are not hidden.
-func without(ctx context.Context, md grpcmd.MD, hidden func(key string) bool) context.Context {
+// withoutIncoming returns ctx with those of its metadata, md, that are not hidden.
+func withoutIncoming(ctx context.Context, md grpcmd.MD, hidden func(key string) bool) context.Context {
 	kept := make(grpcmd.MD, len(md))
 	for key, values := range md {
 		if !hidden(key) {

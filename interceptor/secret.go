@@ -82,7 +82,7 @@ type secrets struct {
 	digests [][sha256.Size]byte
 }
 
-func parseSecrets(header string, all []string) (secrets, error) {
+func parseSecrets(option, header string, all []string) (secrets, error) {
 	s := secrets{header: strings.ToLower(header), plain: strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(header))}
 	var errs []error
 	if !authmd.Forwardable(header) || isIdentityHeader(header) || strings.HasSuffix(s.header, "-bin") {
@@ -90,7 +90,7 @@ func parseSecrets(header string, all []string) (secrets, error) {
 	}
 	for i, secret := range all {
 		if err := checkSecret(secret); err != nil {
-			errs = append(errs, fmt.Errorf("interceptor: WithSharedSecrets: secret %d %w", i+1, err))
+			errs = append(errs, fmt.Errorf("interceptor: %s: secret %d %w", option, i+1, err))
 		}
 		s.digests = append(s.digests, sha256.Sum256([]byte(secret)))
 	}
@@ -146,3 +146,9 @@ func (s *secrets) told(header map[string][]string) bool {
 func isVisible(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' })
 }
+
+// concealed is a secret that fmt does not find, wherever it looks: it prints what is
+// in the fields of a struct, too, and calls no methods of what is not exported.
+type concealed func() string
+
+func conceal(secret string) concealed { return func() string { return secret } }
