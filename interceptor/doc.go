@@ -8,6 +8,11 @@
 // go-grpc-middleware's auth package. Handlers read the identity with
 // authcontext.FromContext.
 //
+// [NewGatewayAuth] takes the place of NewSessionAuth in a service that others call in
+// the name of their callers, and [NewForwarder] makes the interceptors of a client that
+// does so. [NewBearerCredentials] and [NewCookieCredentials] are for a client with a
+// session of its own.
+//
 // # Security
 //
 // Everything fails closed. A call without a credential, with two that contradict

@@ -123,7 +123,7 @@ func WithKeyContext(carry func(from, to context.Context) (context.Context, strin
 // WithSkipMethods lets calls of these methods through without a look at their
 // credentials: "pkg.Service/Method", "pkg.Service/*" or "*", with or without a
 // leading "/". Their handlers find no identity, and no x-auth-* metadata either.
-// By default none is skipped. Anything else makes [NewSessionAuth] fail.
+// By default none is skipped. Anything else makes the constructor fail.
 func WithSkipMethods(patterns ...string) CommonOption {
 	patterns = slices.Clone(patterns)
 	return commonFunc(func(c *common) { c.skip = slices.Concat(c.skip, patterns) })
@@ -131,7 +131,8 @@ func WithSkipMethods(patterns ...string) CommonOption {
 
 // WithOptionalAuth lets a call without any credential through, without an
 // identity. A credential that is there must be good all the same, and one that is
-// malformed is refused. By default a call without one is Unauthenticated.
+// malformed is refused. By default a call without one is Unauthenticated. For a
+// [GatewayAuth] the credential is the identity: its callers must be trusted all the same.
 func WithOptionalAuth() CommonOption {
 	return commonFunc(func(c *common) { c.optional = true })
 }
