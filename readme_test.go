@@ -144,7 +144,8 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 		telemetry.MetricEntries, string(telemetry.KeyResult), string(telemetry.KeyErrorType), string(telemetry.KeyEntry),
 		interceptor.ReasonMissingCredentials, interceptor.ReasonAmbiguousCredentials, interceptor.ReasonInvalidSession,
 		interceptor.ReasonSessionExpired, interceptor.ReasonVerificationFailed, interceptor.ReasonVerificationUnavailable,
-		interceptor.ReasonOriginNotAllowed,
+		interceptor.ReasonOriginNotAllowed, interceptor.ReasonUntrustedCaller, interceptor.ReasonMalformedIdentity,
+		interceptor.ReasonIdentityNotForwarded, interceptor.ReasonCredentialUnavailable,
 	}
 	for r := telemetry.Rejected; r.String() != "unknown"; r++ {
 		names = append(names, r.String())
@@ -158,10 +159,12 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 			t.Errorf("README.md does not name `%s`", name)
 		}
 	}
-	for _, decl := range parseGo(t, "options.go", readFile(t, filepath.Join("interceptor", "options.go"))).Decls {
-		option, ok := decl.(*ast.FuncDecl)
-		if ok && strings.HasPrefix(option.Name.Name, "With") && !strings.Contains(readme, option.Name.Name) {
-			t.Errorf("README.md does not name the option %s", option.Name.Name)
+	for _, name := range []string{"options.go", "secret.go", "peer.go", "client.go", "forward.go"} {
+		for _, decl := range parseGo(t, name, readFile(t, filepath.Join("interceptor", name))).Decls {
+			option, ok := decl.(*ast.FuncDecl)
+			if ok && strings.HasPrefix(option.Name.Name, "With") && !strings.Contains(readme, option.Name.Name) {
+				t.Errorf("README.md does not name the option %s", option.Name.Name)
+			}
 		}
 	}
 }
