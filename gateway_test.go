@@ -243,6 +243,37 @@ func TestGatewayNamesTheType(t *testing.T) {
 	}
 }
 
+// A context that another interceptor made may hold keys in any case.
+func TestGatewayReadsKeysInAnyCase(t *testing.T) {
+	intercept := newGateway(t, interceptor.WithSharedSecrets(gatewaySecret)).UnaryServerInterceptor()
+	for name, test := range map[string]struct {
+		md   grpcmd.MD
+		want refusal
+	}{
+		"canonical":             {grpcmd.MD{"X-Gateway-Secret": {gatewaySecret}, "X-Auth-Subject": {"ann"}, "other": {"kept"}}, refusal{}},
+		"a subject in two":      {grpcmd.MD{"X-Gateway-Secret": {gatewaySecret}, "X-Auth-Subject": {"ann"}, "x-auth-subject": {"ann"}}, malformed},
+		"a secret in two cases": {grpcmd.MD{"X-Gateway-Secret": {gatewaySecret}, "x-gateway-secret": {gatewaySecret}, "x-auth-subject": {"ann"}}, untrusted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := grpcmd.NewIncomingContext(t.Context(), test.md)
+			_, err := intercept(ctx, nil, &grpc.UnaryServerInfo{FullMethod: "/a.B/C"}, func(ctx context.Context, _ any) (any, error) {
+				ac, err := authcontext.Require(ctx)
+				if md, _ := grpcmd.FromIncomingContext(ctx); err != nil || ac.Subject != "ann" || len(md) != 1 {
+					t.Errorf("the handler saw %v, %v", ac, md)
+				}
+				return nil, nil
+			})
+			if test.want == (refusal{}) {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			test.want.check(t, err)
+		})
+	}
+}
+
 func TestGatewayOptionalIdentity(t *testing.T) {
 	client := serve(t, &service{}, newGateway(t, interceptor.WithSharedSecrets(gatewaySecret), interceptor.WithOptionalAuth()).ServerOptions()...)
 	r, err := client.UnaryCall(with(t, "x-gateway-secret", gatewaySecret), &grpc_testing.SimpleRequest{})
@@ -342,7 +373,7 @@ func TestNewGatewayAuthRefusesBadOptions(t *testing.T) {
 		"", "*", "*.internal", "gateway.internal.", "10.0.0.1", "::1", "gateway internal", "https://gateway.internal", "spiffe://", "spiffe:///a",
 		"spiffe://trust.example", "spiffe://trust.example/", "spiffe://trust.example*", "spiffe://*/a", "spiffe://Trust.example/a",
 		"spiffe://trust.example:1/a", "spiffe://u@trust.example/a", "spiffe://trust.example/a?b", "spiffe://trust.example/a#b",
-		"spiffe://trust.example/a/../b", "spiffe://trust.example/%61", "spiffe://trust.example//a", "spiffe://trust.example/a/", "spiffe://trust.example/a*", "spiffe://trust.example/\u212a",
+		"spiffe://trust.example/a/../b", "spiffe://trust.example/a/../*", "spiffe://trust.example//*", "spiffe://trust.example/%61/*", "spiffe://trust.example/%61", "spiffe://trust.example//a", "spiffe://trust.example/a/", "spiffe://trust.example/a*", "spiffe://trust.example/\u212a",
 	} {
 		tests["peer "+peer] = struct {
 			opts []interceptor.GatewayOption

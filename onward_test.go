@@ -545,6 +545,14 @@ func TestClientsAreNotPrinted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for want, v := range map[string]any{
+		"StaticToken": source, "Credentials": bearer, "Forwarder": onward,
+		"[{Credentials}]": options["onward"], "&{[{Credentials}] 1}": &struct{ A, B any }{options["bearer"], 1},
+	} {
+		if got := fmt.Sprint(v); got != want {
+			t.Errorf("printed %s, want %s", got, want)
+		}
+	}
 	type holder struct {
 		Exported any
 		hidden   any

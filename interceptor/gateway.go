@@ -132,7 +132,7 @@ func (*GatewayAuth) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Gateway
 // admit lets a call pass or not. It returns the context for its handler, without the
 // identity, which is nil for a call that needs none.
 func (g *GatewayAuth) admit(ctx context.Context, fullMethod string) (context.Context, *identity, error) {
-	md := lower(incomingMetadata(ctx))
+	md := incomingMetadata(ctx) // its keys may be in any case, if another interceptor made it
 	visible := withoutIncoming(ctx, md, g.hides)
 	if g.skip.match(fullMethod) {
 		return visible, nil, nil
@@ -178,22 +178,6 @@ func (g *GatewayAuth) decide(ctx context.Context, header map[string][]string) (*
 		ac.Type = authcontext.TypeGateway
 	}
 	return ac, telemetry.Verified, nil
-}
-
-// lower returns metadata with its keys in lower case, as they are unless md was made
-// by hand.
-func lower(md grpcmd.MD) grpcmd.MD {
-	for key := range md {
-		if key == "" || key[0] > 'Z' || key[0] < 'A' {
-			continue
-		}
-		lowered := make(grpcmd.MD, len(md))
-		for key, values := range md {
-			lowered.Append(key, values...)
-		}
-		return lowered
-	}
-	return md
 }
 
 // withoutIncoming returns ctx with those of its metadata, md, that are not hidden.
