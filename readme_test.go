@@ -147,6 +147,8 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 		interceptor.ReasonOriginNotAllowed, interceptor.ReasonAccessDenied, interceptor.ReasonAuthorizationFailed,
 		interceptor.ReasonAuthorizationUnavailable, string(telemetry.KeyDecision), string(telemetry.KeyRule),
 		string(telemetry.KeyMissingRoles), string(telemetry.KeyMissingScopes), telemetry.EventUnmet,
+		interceptor.ReasonUntrustedCaller, interceptor.ReasonMalformedIdentity,
+		interceptor.ReasonIdentityNotForwarded, interceptor.ReasonCredentialUnavailable,
 	}
 	for r := telemetry.Rejected; r.String() != "unknown"; r++ {
 		names = append(names, r.String())
@@ -160,7 +162,7 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 			t.Errorf("README.md does not name `%s`", name)
 		}
 	}
-	for _, name := range []string{"options.go", "authzoptions.go"} {
+	for _, name := range []string{"options.go", "authzoptions.go", "secret.go", "peer.go", "client.go", "forward.go"} {
 		for _, decl := range parseGo(t, name, readFile(t, filepath.Join("interceptor", name))).Decls {
 			option, ok := decl.(*ast.FuncDecl)
 			if ok && strings.HasPrefix(option.Name.Name, "With") && !strings.Contains(readme, option.Name.Name) {

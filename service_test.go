@@ -228,10 +228,20 @@ func serve(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.Server
 	return grpc_testing.NewTestServiceClient(dial(t, srv, opts...))
 }
 
+// serveTo is serve for a client with these options.
+func serveTo(t *testing.T, srv grpc_testing.TestServiceServer, opts []grpc.ServerOption, dialOpts ...grpc.DialOption) grpc_testing.TestServiceClient {
+	t.Helper()
+	return grpc_testing.NewTestServiceClient(authtest.ServeTo(t, registering(srv), opts, dialOpts...))
+}
+
 // dial is serve for calls of any method.
 func dial(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.ServerOption) *grpc.ClientConn {
 	t.Helper()
-	return authtest.Serve(t, func(server *grpc.Server) { grpc_testing.RegisterTestServiceServer(server, srv) }, opts...)
+	return authtest.Serve(t, registering(srv), opts...)
+}
+
+func registering(srv grpc_testing.TestServiceServer) func(*grpc.Server) {
+	return func(server *grpc.Server) { grpc_testing.RegisterTestServiceServer(server, srv) }
 }
 
 // newAuth returns an Authenticator in front of o.

@@ -9,7 +9,8 @@
 //
 // # Security
 //
-// Only the interceptor, and tests, should call [NewContext]. Neither fmt nor
+// Only the interceptor, and tests, should call [NewContext], and a service that calls
+// others on its own behalf. Neither fmt nor
 // log/slog prints the claims of an AuthContext, because frameworks like to put
 // the session token among them.
 package authcontext

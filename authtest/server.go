@@ -19,12 +19,23 @@ const bufferSize = 1 << 20
 // included, and the test fails if the server did not end well.
 func Serve(tb TB, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.ClientConn {
 	tb.Helper()
-	server := grpc.NewServer(opts...)
+	return ServeTo(tb, register, opts)
+}
+
+// ServeTo is [Serve] for a client with these options, such as those of an
+// interceptor.Forwarder. Nothing of the connection leaves the process, but grpc knows it as
+// one that is not encrypted: see interceptor.WithInsecureTransport.
+func ServeTo(
+	tb TB, register func(*grpc.Server), serverOpts []grpc.ServerOption, dialOpts ...grpc.DialOption,
+) *grpc.ClientConn {
+	tb.Helper()
+	server := grpc.NewServer(serverOpts...)
 	register(server)
 	listener := bufconn.Listen(bufferSize)
-	conn, err := grpc.NewClient("passthrough:///bufconn",
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // nothing leaves this process
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	conn, err := grpc.NewClient("passthrough:///bufconn", append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+	}, dialOpts...)...)
 	if err != nil {
 		tb.Fatalf("authtest: %v", err)
 	}
@@ -45,7 +56,7 @@ func Serve(tb TB, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.
 // Audit fails a test for everything that interceptor.Audit finds but for findings of the
 // excepted kinds. Either authn or authz may be nil.
 func Audit(
-	tb TB, server interceptor.ServiceInfoProvider, authn *interceptor.Authenticator, authz *interceptor.Authorizer,
+	tb TB, server interceptor.ServiceInfoProvider, authn interceptor.ServerAuth, authz *interceptor.Authorizer,
 	except ...interceptor.FindingKind,
 ) {
 	tb.Helper()

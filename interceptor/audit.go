@@ -43,7 +43,8 @@ const (
 type Finding struct {
 	Kind FindingKind
 	// Subject is what it is about: a method "/pkg.Service/Method", a service
-	// "pkg.Service", a pattern as it was given, or "Authenticator" or "Authorizer".
+	// "pkg.Service", a pattern as it was given, or "Authenticator",
+	// "GatewayAuth" or "Authorizer".
 	Subject string
 	// Text says what is wrong, in one line.
 	Text string
@@ -78,26 +79,30 @@ func (f Findings) Without(kinds ...FindingKind) Findings {
 	return slices.DeleteFunc(slices.Clone(f), func(finding Finding) bool { return slices.Contains(kinds, finding.Kind) })
 }
 
-// Audit compares the methods of a server with what an Authenticator and an Authorizer
+// Audit compares the methods of a server with what its authentication and an Authorizer
 // were told about them, and reports what does not fit: see [FindingKind]. Call it when all
 // services are registered, before the server serves, and in a test. Either may be nil, if
 // there is none. An Authenticator of which no interceptor was asked for is taken to be in
 // use by its AuthFunc, and not to lack any.
-func Audit(server ServiceInfoProvider, authn *Authenticator, authz *Authorizer) Findings {
+func Audit(server ServiceInfoProvider, authn ServerAuth, authz *Authorizer) Findings {
 	methods := methodsOf(server.GetServiceInfo())
 	var found Findings
-	if authn != nil {
-		found = append(found, authn.audit(methods, authz)...)
-		if authn.installed.unary.Load() || authn.installed.stream.Load() {
-			found = append(found, authn.installed.audit("Authenticator", methods)...)
+	var first *front
+	if !isNil(authn) {
+		first = authn.audited()
+		found = append(found, first.audit(methods, authz)...)
+		if _, ok := authn.(*GatewayAuth); ok {
+			found = append(found, first.installed.audit("GatewayAuth", methods)...)
+		} else if first.installed.unary.Load() || first.installed.stream.Load() {
+			found = append(found, first.installed.audit("Authenticator", methods)...)
 		}
 	}
 	if authz != nil {
 		found = append(found, authz.audit(methods)...)
 		found = append(found, authz.installed.audit("Authorizer", methods)...)
 	}
-	if authn != nil && authz != nil {
-		found = append(found, auditBoth(methods, authn, authz)...)
+	if first != nil && authz != nil {
+		found = append(found, auditBoth(methods, first, authz)...)
 	}
 	return found
 }
@@ -130,9 +135,9 @@ func noMatch(pattern, where string) Finding {
 // audit reports the patterns of WithSkipMethods that match nothing. A program may have
 // descriptors of services that its server does not offer: a public method of theirs, fed
 // to WithSkipMethods, is no mistake.
-func (a *Authenticator) audit(methods []serverMethod, authz *Authorizer) Findings {
+func (f *front) audit(methods []serverMethod, authz *Authorizer) Findings {
 	var found Findings
-	for _, pattern := range a.skip.unmatched(methods) {
+	for _, pattern := range f.skip.unmatched(methods) {
 		full := "/" + strings.TrimPrefix(pattern, "/")
 		if authz == nil || authz.annotations[full] == nil {
 			found = append(found, noMatch(pattern, "WithSkipMethods"))
@@ -200,7 +205,7 @@ func (i *installed) audit(of string, methods []serverMethod) Findings {
 }
 
 // auditBoth reports the methods that the two do not agree about.
-func auditBoth(methods []serverMethod, authn *Authenticator, authz *Authorizer) Findings {
+func auditBoth(methods []serverMethod, authn *front, authz *Authorizer) Findings {
 	var found Findings
 	for _, m := range methods {
 		skipped, public := authn.skip.match(m.full), authz.isPublic(m.full)

@@ -39,6 +39,15 @@ func newAuthn(t *testing.T, opts ...interceptor.Option) *interceptor.Authenticat
 	return a
 }
 
+func newGateway(t *testing.T, opts ...interceptor.GatewayOption) *interceptor.GatewayAuth {
+	t.Helper()
+	g, err := interceptor.NewGatewayAuth(append(opts, interceptor.WithTrustedPeers("gateway.internal"))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
 func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	everything := interceptor.WithRules(interceptor.Rule{Name: "all", Methods: []string{"*"}, Effect: allow})
@@ -49,7 +58,7 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		server methods
-		authn  *interceptor.Authenticator
+		authn  interceptor.ServerAuth
 		authz  *interceptor.Authorizer
 		want   []string
 	}{
@@ -86,6 +95,12 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 		{"an Authenticator alone", methods{"pkg.A/Get"}, both(newAuthn(t, skip("pkg.A/Git"))), nil, []string{
 			"no match|pkg.A/Git: this pattern of WithSkipMethods matches no method of the server",
 		}},
+		{"a GatewayAuth", methods{"pkg.A/Get"}, newGateway(t, skip("pkg.A/Get", "pkg.A/Git")), all(newAuthz(t, everything)), []string{
+			"no match|pkg.A/Git: this pattern of WithSkipMethods matches no method of the server",
+			"no interceptor|GatewayAuth: its UnaryServerInterceptor was never asked for, and /pkg.A/Get is one of 1 methods that need it",
+			"skipped and restricted|/pkg.A/Get: WithSkipMethods lets it through without an identity, and the Authorizer asks for one",
+		}},
+		{"an Authenticator that is nil", methods{"pkg.A/Get"}, (*interceptor.Authenticator)(nil), all(newAuthz(t, everything)), nil},
 		{"services without descriptors", methods{"pkg.A/Get", "pkg.A/Set"}, nil, all(newAuthz(t, everything, interceptor.WithProtoOptions(nil))), []string{
 			"no descriptor|pkg.A: no file that WithProtoOptions reads describes this service",
 		}},

@@ -46,6 +46,8 @@ type MapFunc[S any] func(ctx context.Context, session S) (*authcontext.AuthConte
 // Authenticator authenticates calls by their session. It is made by
 // [NewSessionAuth], is safe for concurrent use, and needs no closing.
 type Authenticator struct {
+	front
+
 	// The callbacks, their type forgotten: an Authenticator is not generic.
 	verify     func(ctx context.Context, token string, header http.Header) (any, error)
 	mapSession func(ctx context.Context, session any) (*authcontext.AuthContext, error)
@@ -55,8 +57,6 @@ type Authenticator struct {
 	keyHeaders  []headerName
 	restricted  bool // the verifier gets only what is in the key
 	carry       func(from, to context.Context) (context.Context, string)
-	skip        methodSet
-	optional    bool
 	origins     []string // nil: any
 	instruments *telemetry.Instruments
 	unbounded   bool          // streams outlive their sessions
@@ -64,7 +64,6 @@ type Authenticator struct {
 	streams     streams
 	forgotten   atomic.Uint64 // counts what was forgotten
 	broadcast   Broadcast     // nil: none
-	installed   installed
 }
 
 // identity is what one verification found out. It is shared and never modified.
@@ -83,8 +82,8 @@ type identity struct {
 // option that is not valid.
 func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...Option) (*Authenticator, error) {
 	c := newConfig(opts)
-	a := &Authenticator{carry: c.carry, optional: c.optional, restricted: c.restricted, origins: c.origins}
-	a.unbounded, a.recheck, a.broadcast = c.unbounded, c.recheck, c.broadcast
+	a := &Authenticator{carry: c.carry, restricted: c.restricted, origins: c.origins}
+	a.optional, a.unbounded, a.recheck, a.broadcast = c.optional, c.unbounded, c.recheck, c.broadcast
 	var errs [7]error
 	errs[6] = errors.Join(c.errs...)
 	if verify == nil || mapSession == nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -41,9 +40,6 @@ type Authorizer struct {
 	policy      Effect
 	installed   installed
 }
-
-// installed remembers which interceptors were asked for.
-type installed struct{ unary, stream atomic.Bool }
 
 // NewAuthz returns an Authorizer. It belongs behind an [Authenticator], which says who
 // calls: a call without an identity is Unauthenticated. Without options every call is

@@ -15,6 +15,13 @@
 // ([WithRules]), by a callback ([WithAuthorize]), and otherwise not at all. [Audit]
 // reports at start-up what was forgotten.
 //
+// # Identity onward
+//
+// [NewGatewayAuth] takes the place of NewSessionAuth in a service that others call in
+// the name of their callers, and [NewForwarder] makes the interceptors of a client that
+// does so. [NewBearerCredentials] and [NewCookieCredentials] are for a client with a
+// session of its own.
+//
 // # Security
 //
 // Everything fails closed. A call without a credential, with two that contradict

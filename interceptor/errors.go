@@ -41,6 +41,10 @@ const (
 	ReasonVerificationFailed      = "VERIFICATION_FAILED"
 	ReasonOriginNotAllowed        = "ORIGIN_NOT_ALLOWED"
 	ReasonVerificationUnavailable = "VERIFICATION_UNAVAILABLE"
+	ReasonUntrustedCaller         = "UNTRUSTED_CALLER"
+	ReasonMalformedIdentity       = "MALFORMED_IDENTITY"
+	ReasonIdentityNotForwarded    = "IDENTITY_NOT_FORWARDED"
+	ReasonCredentialUnavailable   = "CREDENTIAL_UNAVAILABLE" //nolint:gosec // it is none
 )
 
 // failure is the error of a refused call. It knows nothing of the cause, so that
@@ -72,6 +76,17 @@ var (
 		ReasonVerificationUnavailable, telemetry.VerificationUnavailable, ErrUnavailable)
 	foreignOrigin = newFailure(codes.PermissionDenied, "origin not allowed",
 		ReasonOriginNotAllowed, telemetry.OriginNotAllowed, nil)
+	untrustedCaller = newFailure(codes.Unauthenticated, "untrusted caller",
+		ReasonUntrustedCaller, telemetry.UntrustedCaller, nil)
+	malformedIdentity = newFailure(codes.Unauthenticated, "malformed identity",
+		ReasonMalformedIdentity, telemetry.MalformedIdentity, nil)
+	// Of a client, before anything is sent.
+	identityNotForwarded = newFailure(codes.Internal, "identity cannot be forwarded",
+		ReasonIdentityNotForwarded, telemetry.NoError, nil)
+	credentialUnavailable = newFailure(codes.Unauthenticated, "credential unavailable",
+		ReasonCredentialUnavailable, telemetry.NoError, nil)
+	credentialDelayed = newFailure(codes.Unavailable, "credential unavailable",
+		ReasonCredentialUnavailable, telemetry.NoError, ErrUnavailable)
 	noSuchSession = variant(invalidSession, func(f *failure) { f.known = true })
 	tooBusy       = variant(verificationUnavailable, func(f *failure) { f.busy = true })
 )

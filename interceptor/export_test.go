@@ -1,5 +1,10 @@
 package interceptor
 
+import (
+	"crypto/x509"
+	"net/url"
+)
+
 // ReadMetadataByCopy makes the interceptors read metadata as they would if
 // grpc-go kept it in another way, until the returned func is called.
 func ReadMetadataByCopy() (restore func()) {
@@ -18,4 +23,11 @@ var IsIdentityHeader = isIdentityHeader
 func MatchMethod(fullMethod string, patterns ...string) (bool, error) {
 	s, err := newMethodSet(patterns)
 	return err == nil && s.match(fullMethod), err
+}
+
+// TrustsSPIFFE parses a pattern of WithTrustedPeers and reports whether it trusts a
+// certificate for this SPIFFE ID.
+func TrustsSPIFFE(pattern string, id *url.URL) (bool, error) {
+	p, err := parsePeers([]string{pattern})
+	return err == nil && p.include(&x509.Certificate{URIs: []*url.URL{id}}), err
 }

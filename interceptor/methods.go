@@ -1,6 +1,7 @@
 package interceptor
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,6 +67,16 @@ func (s *methodSet) unmatched(methods []serverMethod) []string {
 		}
 	}
 	return unmatched
+}
+
+// check reports in one error, one a line, the patterns that match no method of a server.
+func (s *methodSet) check(server ServiceInfoProvider) error {
+	unmatched := s.unmatched(methodsOf(server.GetServiceInfo()))
+	errs := make([]error, 0, len(unmatched))
+	for _, pattern := range unmatched {
+		errs = append(errs, fmt.Errorf("interceptor: WithSkipMethods: %q matches no method of the server", pattern))
+	}
+	return errors.Join(errs...)
 }
 
 // isName reports whether s can be a service or method name: no wildcard, no

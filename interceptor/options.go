@@ -23,20 +23,37 @@ type optionFunc func(*config)
 
 func (f optionFunc) apply(c *config) { f(c) }
 
+// CommonOption is an option of [NewSessionAuth] and of [NewGatewayAuth].
+type CommonOption interface {
+	Option
+	GatewayOption
+}
+
+type commonFunc func(*common)
+
+func (f commonFunc) apply(c *config) { f(&c.common) }
+
+func (f commonFunc) applyGateway(c *gatewayConfig) { f(&c.common) }
+
+type common struct {
+	skip      []string
+	optional  bool
+	unbounded bool
+	tracers   trace.TracerProvider
+	meters    metric.MeterProvider
+}
+
 type config struct {
+	common
+
 	policy     *cache.Policy
 	extractors []authmd.Extractor
 	keyHeaders []string
 	restricted bool // the verifier gets only what is in the key
 	carry      func(from, to context.Context) (context.Context, string)
-	skip       []string
-	optional   bool
 	origins    []string // nil: any
-	unbounded  bool
 	recheck    time.Duration
 	broadcast  Broadcast
-	tracers    trace.TracerProvider
-	meters     metric.MeterProvider
 	errs       []error
 }
 
@@ -106,17 +123,18 @@ func WithKeyContext(carry func(from, to context.Context) (context.Context, strin
 // WithSkipMethods lets calls of these methods through without a look at their
 // credentials: "pkg.Service/Method", "pkg.Service/*" or "*", with or without a
 // leading "/". Their handlers find no identity, and no x-auth-* metadata either.
-// By default none is skipped. Anything else makes [NewSessionAuth] fail.
-func WithSkipMethods(patterns ...string) Option {
+// By default none is skipped. Anything else makes the constructor fail.
+func WithSkipMethods(patterns ...string) CommonOption {
 	patterns = slices.Clone(patterns)
-	return optionFunc(func(c *config) { c.skip = slices.Concat(c.skip, patterns) })
+	return commonFunc(func(c *common) { c.skip = slices.Concat(c.skip, patterns) })
 }
 
 // WithOptionalAuth lets a call without any credential through, without an
 // identity. A credential that is there must be good all the same, and one that is
-// malformed is refused. By default a call without one is Unauthenticated.
-func WithOptionalAuth() Option {
-	return optionFunc(func(c *config) { c.optional = true })
+// malformed is refused. By default a call without one is Unauthenticated. For a
+// [GatewayAuth] the credential is the identity: its callers must be trusted all the same.
+func WithOptionalAuth() CommonOption {
+	return commonFunc(func(c *common) { c.optional = true })
 }
 
 // WithAllowedOrigins refuses a call whose credential is a cookie and that a browser
@@ -162,8 +180,8 @@ func WithStreamRecheck(every time.Duration) Option {
 // WithUnboundedStreams lets a stream go on when its session has ended: it is
 // authenticated when it starts and never again. By default it ends with its
 // session.
-func WithUnboundedStreams() Option {
-	return optionFunc(func(c *config) { c.unbounded = true })
+func WithUnboundedStreams() CommonOption {
+	return commonFunc(func(c *common) { c.unbounded = true })
 }
 
 // WithBroadcast joins this Authenticator with others: what one of them is told to
@@ -178,14 +196,14 @@ func WithBroadcast(broadcast Broadcast) Option {
 
 // WithTracerProvider says where the spans go. By default, and for nil, to the
 // global provider.
-func WithTracerProvider(provider trace.TracerProvider) Option {
-	return optionFunc(func(c *config) { c.tracers = provider })
+func WithTracerProvider(provider trace.TracerProvider) CommonOption {
+	return commonFunc(func(c *common) { c.tracers = provider })
 }
 
 // WithMeterProvider says where the metrics go. By default, and for nil, to the
 // global provider.
-func WithMeterProvider(provider metric.MeterProvider) Option {
-	return optionFunc(func(c *config) { c.meters = provider })
+func WithMeterProvider(provider metric.MeterProvider) CommonOption {
+	return commonFunc(func(c *common) { c.meters = provider })
 }
 
 // headerName is a header in the two forms it is looked up by.

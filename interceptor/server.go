@@ -2,8 +2,6 @@ package interceptor
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
@@ -22,12 +20,7 @@ func (a *Authenticator) ServerOptions() []grpc.ServerOption {
 // no method of server: a typing error, or a method that was renamed, leaves its
 // callers locked out. Call it when all services are registered. [Audit] finds more.
 func (a *Authenticator) Check(server ServiceInfoProvider) error {
-	unmatched := a.skip.unmatched(methodsOf(server.GetServiceInfo()))
-	errs := make([]error, 0, len(unmatched))
-	for _, pattern := range unmatched {
-		errs = append(errs, fmt.Errorf("interceptor: WithSkipMethods: %q matches no method of the server", pattern))
-	}
-	return errors.Join(errs...)
+	return a.skip.check(server)
 }
 
 // UnaryServerInterceptor returns the interceptor for unary calls. A handler behind
@@ -67,24 +60,25 @@ func (a *Authenticator) StreamServerInterceptor() grpc.StreamServerInterceptor {
 			return err
 		}
 		if id == nil || a.unbounded {
-			if id != nil {
-				ctx = id.NewContext(ctx)
-			}
-			wrapped := middleware.WrapServerStream(stream)
-			wrapped.WrappedContext = ctx
-			return handler(srv, wrapped)
+			return serveUnbound(ctx, id, srv, stream, handler)
 		}
-		bound := a.bind(ctx, stream, info, r, id)
-		defer func() { _ = bound.release() }() // when the handler panics, too
+		ctx, w := a.watchStream(ctx, r, id)
 		if a.forgotten.Load() != before {
-			bound.watch.wake(0) // by a Forget that did not find this stream yet
+			w.wake(0) // by a Forget that did not find this stream yet
 		}
-		err = handler(srv, bound)
-		if f := bound.release(); f != nil {
-			return f
-		}
-		return err
+		return w.serve(ctx, srv, stream, info, handler)
 	}
+}
+
+// serveUnbound runs the handler of a stream that no session ends. There may be no
+// identity.
+func serveUnbound(ctx context.Context, id *identity, srv any, stream grpc.ServerStream, handler grpc.StreamHandler) error {
+	if id != nil {
+		ctx = id.NewContext(ctx)
+	}
+	wrapped := middleware.WrapServerStream(stream)
+	wrapped.WrappedContext = ctx
+	return handler(srv, wrapped)
 }
 
 // AuthFunc authenticates the call that ctx belongs to and returns a context with

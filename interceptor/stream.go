@@ -26,14 +26,20 @@ type boundStream struct {
 	replies  chan error // what came of it
 }
 
-// bind makes a stream end with the session of its identity.
-func (a *Authenticator) bind(
-	ctx context.Context, stream grpc.ServerStream, info *grpc.StreamServerInfo, r *request, id *identity,
-) *boundStream {
-	ctx, w := a.watchStream(ctx, r, id)
-	return &boundStream{
+// serve runs the handler of a stream that ends when the watch says so. ctx is the
+// handler's.
+func (w *watch) serve(
+	ctx context.Context, srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
+	bound := &boundStream{
 		ServerStream: stream, ctx: ctx, watch: w, many: info.IsClientStream, returned: make(chan struct{}),
 	}
+	defer func() { _ = bound.release() }() // when the handler panics, too
+	err := handler(srv, bound)
+	if f := bound.release(); f != nil {
+		return f
+	}
+	return err
 }
 
 // release lets go of all that the stream holds when its handler is done, as often as

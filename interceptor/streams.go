@@ -70,8 +70,9 @@ func (s *streams) wakeAll() {
 // watch ends a stream with its session. It has no goroutine of its own: a timer
 // starts one for as long as a verification takes.
 type watch struct {
-	auth    *Authenticator
-	request *request
+	again   func(context.Context) (*identity, *failure) // verifies the session
+	recheck time.Duration                               // how often to; 0: when woken
+	streams *streams                                    // to be found in by tags; nil: in none
 	tags    []cache.Key
 	ctx     context.Context //nolint:containedctx // of the stream, for the verifications
 	cancel  context.CancelCauseFunc
@@ -89,24 +90,39 @@ type watch struct {
 // watchStream starts to watch the session of a stream. The context it returns is
 // cancelled when the session ends.
 func (a *Authenticator) watchStream(ctx context.Context, r *request, id *identity) (context.Context, *watch) {
-	w := &watch{auth: a, request: r, ended: make(chan struct{}), tags: append(a.tags(r), id.Tags()...)}
-	w.ctx = ctx
+	w := &watch{recheck: a.recheck, streams: &a.streams, tags: append(a.tags(r), id.Tags()...)}
+	w.again = func(ctx context.Context) (*identity, *failure) { return a.again(ctx, r) }
+	return w.start(ctx, id), w
+}
+
+// watchExpiry is watchStream for an identity that nobody can be asked about again.
+func watchExpiry(ctx context.Context, id *identity) (context.Context, *watch) {
+	w := &watch{}
+	return w.start(ctx, id), w
+}
+
+func (w *watch) start(ctx context.Context, id *identity) context.Context {
+	w.ctx, w.ended = ctx, make(chan struct{})
 	ctx, w.cancel = context.WithCancelCause(id.NewContext(ctx))
 	w.renew(id)
-	if a.recheck > 0 {
-		w.next = time.Now().Add(a.recheck)
+	if w.recheck > 0 {
+		w.next = time.Now().Add(w.recheck)
 	}
 	w.mu.Lock()
 	w.timer = time.AfterFunc(w.untilDue(), w.due)
 	w.mu.Unlock()
-	a.streams.add(w)
-	return ctx, w
+	if w.streams != nil {
+		w.streams.add(w)
+	}
+	return ctx
 }
 
 // close stops the watch when the handler has returned. From then on failure, why the
 // session has ended, does not change; it is nil if the handler ended by itself.
 func (w *watch) close() {
-	w.auth.streams.remove(w)
+	if w.streams != nil {
+		w.streams.remove(w)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
@@ -168,8 +184,8 @@ func (w *watch) due() {
 	if verify {
 		w.verifying = true
 		w.next = time.Time{} // a Forget meanwhile sets it again
-		if w.auth.recheck > 0 {
-			w.next = now.Add(w.auth.recheck)
+		if w.recheck > 0 {
+			w.next = now.Add(w.recheck)
 		}
 	}
 	w.timer.Reset(w.untilDue())
@@ -181,7 +197,7 @@ func (w *watch) due() {
 
 // verify asks, through the cache, whether the session is still good.
 func (w *watch) verify() {
-	id, refused := w.auth.again(w.ctx, w.request)
+	id, refused := w.again(w.ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.verifying = false

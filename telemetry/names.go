@@ -91,6 +91,8 @@ const (
 	AccessDenied                       // the caller may not call this method
 	AuthorizationFailed                // the authorize callback failed
 	AuthorizationUnavailable           // the authorize callback could not find out
+	UntrustedCaller                    // told an identity, and may not
+	MalformedIdentity                  // identity headers that cannot be read in one way
 	errorTypes
 )
 
@@ -104,5 +106,6 @@ func (e ErrorType) String() string {
 		"verification_failed", "mapping_failed", "verification_unavailable", "verifier_status", "caller_gone",
 		"origin_not_allowed",
 		"access_denied", "authorization_failed", "authorization_unavailable",
+		"untrusted_caller", "malformed_identity",
 	}[e]
 }
