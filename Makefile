@@ -41,6 +41,7 @@ quickstart: ## See it work: a server, a client and sessions in one program
 generate: ## Make the Go code of the .proto files again
 	go -C internal/protogen run . -root ../../proto connectum/auth/v1/options.proto
 	go -C internal/protogen run . -root .. -imports ../../proto -plugins protoc-gen-go,protoc-gen-go-grpc notes/v1/notes.proto
+	go -C internal/protogen run . -root ../../examples/betterauth -plugins protoc-gen-go,protoc-gen-go-grpc,protoc-gen-grpc-gateway account/v1/account.proto
 
 .PHONY: fmt
 fmt: ## Format the code

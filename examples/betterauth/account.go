@@ -2,19 +2,21 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"google.golang.org/grpc"
-
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	accountv1 "github.com/grpc-sessionauth/sessionauth/examples/betterauth/gen/account/v1"
+	accountv1 "github.com/grpc-sessionauth/sessionauth/examples/betterauth/account/v1"
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
+	"github.com/grpc-sessionauth/sessionauth/verify/betterauth"
 )
 
 // account is the service. It has no line about authentication but those that ask who
@@ -22,8 +24,16 @@ import (
 type account struct {
 	accountv1.UnimplementedAccountServiceServer
 
-	verifications *atomic.Uint32  // how often better-auth was asked
+	verifications atomic.Uint32   // how often better-auth was asked
 	closing       <-chan struct{} // closed when the server shuts down
+}
+
+// counting counts the calls of a verify callback.
+func (a *account) counting(verify interceptor.VerifyFunc[*betterauth.Session]) interceptor.VerifyFunc[*betterauth.Session] {
+	return func(ctx context.Context, token string, header http.Header) (*betterauth.Session, error) {
+		a.verifications.Add(1)
+		return verify(ctx, token, header)
+	}
 }
 
 // WhoAmI says who is calling.

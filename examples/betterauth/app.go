@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"connectrpc.com/vanguard/vanguardgrpc"
@@ -20,9 +19,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
-	accountv1 "github.com/grpc-sessionauth/sessionauth/examples/betterauth/gen/account/v1"
+	accountv1 "github.com/grpc-sessionauth/sessionauth/examples/betterauth/account/v1"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/verify/betterauth"
 )
 
 //go:embed web
@@ -45,16 +45,16 @@ type app struct {
 }
 
 // newApp starts the gRPC server and puts the other ways to it together.
-func newApp(ctx context.Context, owner *owner, origins []string) (a *app, err error) {
+func newApp(ctx context.Context, owner *owner, origins []string) (*app, error) {
 	closing := make(chan struct{})
-	a = &app{served: make(chan error, 1), endStreams: sync.OnceFunc(func() { close(closing) })}
-	service := &account{verifications: &atomic.Uint32{}, closing: closing}
-	verify, mapSession, err := verifier(owner, service.verifications)
+	a := &app{served: make(chan error, 1), endStreams: sync.OnceFunc(func() { close(closing) })}
+	service := &account{closing: closing}
+	verifier, err := betterauth.New(owner.url.String(), betterauth.WithSecret(owner.secret))
 	if err != nil {
 		return nil, err
 	}
 	tracers := sdktrace.NewTracerProvider() // exports nothing; a call can read its own span
-	a.auth, err = interceptor.NewSessionAuth(verify, mapSession,
+	a.auth, err = interceptor.NewSessionAuth(service.counting(verifier.Verify), verifier.Map,
 		interceptor.WithCache(cache.Policy{TTL: time.Minute, NegativeTTL: 10 * time.Second}),
 		interceptor.WithExtractors(sessionCookie),
 		interceptor.WithKeyHeaders(), // it looks at nothing but the cookie

@@ -4,7 +4,6 @@ go 1.26.0
 
 require (
 	connectrpc.com/vanguard v0.4.0
-	github.com/bufbuild/protocompile v0.14.1
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.33.0
 	github.com/grpc-sessionauth/sessionauth v0.0.0
 	go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc v0.72.0

@@ -18,8 +18,6 @@ import (
 	"time"
 )
 
-//go:generate go run ./internal/generate
-
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "loopback address of the page; port 0: any")
 	flag.Parse()

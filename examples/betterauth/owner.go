@@ -64,7 +64,9 @@ func startOwner(ctx context.Context, out io.Writer, dir string, origins []string
 	announced := make(chan int, 1)
 	go func() {
 		defer close(announced)
-		var hello struct{ Port int }
+		var hello struct {
+			Port int `json:"port"`
+		}
 		lines := bufio.NewReader(stdout)
 		if line, err := lines.ReadBytes('\n'); err == nil && json.Unmarshal(line, &hello) == nil {
 			announced <- hello.Port

@@ -16,9 +16,11 @@ import (
 	"strings"
 
 	"github.com/bufbuild/protocompile"
+	_ "google.golang.org/genproto/googleapis/api/annotations" // registers google/api/annotations.proto
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
 )
@@ -57,8 +59,14 @@ func generate(ctx context.Context, dirs, plugins, sources []string) error {
 }
 
 func compile(ctx context.Context, dirs, sources []string) (*pluginpb.CodeGeneratorRequest, error) {
+	registered := protocompile.ResolverFunc(func(path string) (protocompile.SearchResult, error) {
+		file, err := protoregistry.GlobalFiles.FindFileByPath(path)
+		return protocompile.SearchResult{Desc: file}, err
+	})
 	compiler := protocompile.Compiler{
-		Resolver:       protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: dirs}),
+		Resolver: protocompile.WithStandardImports(protocompile.CompositeResolver{
+			&protocompile.SourceResolver{ImportPaths: dirs}, registered,
+		}),
 		SourceInfoMode: protocompile.SourceInfoStandard, // comments
 	}
 	files, err := compiler.Compile(ctx, sources...)

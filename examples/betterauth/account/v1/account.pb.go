@@ -332,7 +332,7 @@ const file_account_v1_account_proto_rawDesc = "" +
 	"\x0eAccountService\x12S\n" +
 	"\x06WhoAmI\x12\x19.account.v1.WhoAmIRequest\x1a\x1a.account.v1.WhoAmIResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/whoami\x12Q\n" +
-	"\x05Watch\x12\x18.account.v1.WatchRequest\x1a\x19.account.v1.WatchResponse\"\x11\x82\xd3\xe4\x93\x02\v\x12\t/v1/watch0\x01BVZTgithub.com/grpc-sessionauth/sessionauth/examples/betterauth/gen/account/v1;accountv1b\x06proto3"
+	"\x05Watch\x12\x18.account.v1.WatchRequest\x1a\x19.account.v1.WatchResponse\"\x11\x82\xd3\xe4\x93\x02\v\x12\t/v1/watch0\x01BRZPgithub.com/grpc-sessionauth/sessionauth/examples/betterauth/account/v1;accountv1b\x06proto3"
 
 var (
 	file_account_v1_account_proto_rawDescOnce sync.Once
