@@ -1,0 +1,8 @@
+// Package e2e tests the library against the real things: better-auth, npm's lucia with
+// PostgreSQL and SQLite, nginx, and Chromium. It has nothing but tests.
+//
+//	go -C e2e test ./...
+//
+// A part that is not installed skips the tests that need it, and says so; with CI set in
+// the environment it fails them. The packages of Node are installed by the tests.
+package e2e
