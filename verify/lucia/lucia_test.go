@@ -15,7 +15,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/verify/lucia"
 )
 
-// What a database answers is tested against real ones in e2e/lucia.
+// What a database answers is tested against real ones in e2e.
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
