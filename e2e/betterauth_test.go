@@ -1,4 +1,4 @@
-package e2e
+package e2e_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
+	grpcmd "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
@@ -156,8 +156,8 @@ func TestBetterAuthThatCannotBeAsked(t *testing.T) {
 		}})
 		ada := o.signUp(t, "ada")
 		c := newBetterAuth(t, o, []betterauth.Option{betterauth.WithClientAddress(func(_ context.Context, header http.Header) string {
-			return header.Get("X-Real-Ip")
-		})}, interceptor.WithKeyHeaders("X-Real-Ip"))
+			return header.Get("X-Real-IP")
+		})}, interceptor.WithKeyHeaders("X-Real-IP"))
 		for range 2 {
 			c.accept(t, ada.id, "cookie", ada.cookie(), "x-real-ip", "192.0.2.1")
 		}
@@ -195,8 +195,8 @@ func TestBetterAuthRefreshesTheCookie(t *testing.T) {
 	}{"with WithRefresh": {[]betterauth.Option{betterauth.WithRefresh()}, true}, "without": {nil, false}} {
 		t.Run(name, func(t *testing.T) {
 			c := newBetterAuth(t, o, test.opts, interceptor.WithCache(cache.Policy{TTL: time.Minute}))
-			var first, second metadata.MD
-			for _, header := range []*metadata.MD{&first, &second} {
+			var first, second grpcmd.MD
+			for _, header := range []*grpcmd.MD{&first, &second} {
 				if _, err := c.call(t, []string{"cookie", ada.cookie()}, grpc.Header(header)); err != nil {
 					t.Fatal(err)
 				}

@@ -1,4 +1,4 @@
-package e2e
+package e2e_test
 
 import (
 	"context"
@@ -56,7 +56,7 @@ func newPostgres(t *testing.T) *database {
 	as := unprivileged(t, dir)
 	data := filepath.Join(dir, "data")
 	run := func(name string, args ...string) *exec.Cmd {
-		command := exec.Command(filepath.Join(bin, name), args...) //nolint:gosec // found above
+		command := exec.Command(filepath.Join(bin, name), args...)
 		command.Dir, command.SysProcAttr = dir, as
 		command.Env = append(os.Environ(), "LC_ALL=C")
 		return command

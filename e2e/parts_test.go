@@ -1,16 +1,16 @@
-package e2e
+package e2e_test
 
 import (
 	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -69,8 +69,7 @@ func node(t *testing.T) string {
 	return path
 }
 
-// process is a program that a test has started. It ends with its standard input, or is
-// killed.
+// process is a program that a test has started.
 type process struct {
 	t       *testing.T
 	command *exec.Cmd
@@ -108,6 +107,7 @@ func start(t *testing.T, command *exec.Cmd) *process {
 	}()
 	p.stop = sync.OnceFunc(func() {
 		_ = in.Close()
+		_ = command.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-p.ended:
 		case <-time.After(stopTimeout):
@@ -203,7 +203,7 @@ func openDir(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(dir, fs.FileMode(0o755)); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return dir

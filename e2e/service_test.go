@@ -1,4 +1,4 @@
-package e2e
+package e2e_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/interop/grpc_testing"
-	"google.golang.org/grpc/metadata"
+	grpcmd "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
@@ -74,7 +74,7 @@ func dial(t *testing.T, auth *interceptor.Authenticator) client {
 // call makes a call with pairs of metadata.
 func (c client) call(t *testing.T, pairs []string, opts ...grpc.CallOption) (identity, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), pairs...), 20*time.Second)
+	ctx, cancel := context.WithTimeout(grpcmd.AppendToOutgoingContext(t.Context(), pairs...), 20*time.Second)
 	defer cancel()
 	response, err := c.UnaryCall(ctx, &grpc_testing.SimpleRequest{}, opts...)
 	if err != nil {
