@@ -18,8 +18,10 @@
 // less than 2048 bits. A key is used for its own algorithm and for signatures only, where
 // it says so.
 //
-// A JWT that is signed out is good until it expires: nobody is asked. Keep its life short,
-// or use interceptor's Forget where you sign out, which holds while a cache would.
+// A JWT that was signed out is good until it expires: nobody is asked, and one that
+// interceptor's Forget has removed from memory verifies anew. Keep its life short, or have
+// a callback of your own look it up in a list of what was signed out before it calls
+// [Verifier.Verify].
 //
 // # Errors
 //

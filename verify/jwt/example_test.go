@@ -20,7 +20,9 @@ func Example() {
 	id := httptest.NewServer(keys)
 	defer id.Close()
 
-	v, err := jwt.New(id.URL+"/jwks.json", "https://id.example.com/", "my-api",
+	jwksURL := id.URL + "/jwks.json"
+
+	v, err := jwt.New(jwksURL, "https://id.example.com/", "my-api",
 		jwt.WithRolesClaim("realm_access.roles"))
 	if err != nil {
 		log.Fatal(err)

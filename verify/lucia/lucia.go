@@ -52,7 +52,7 @@ type Session struct {
 func New(db DB, scheme Scheme, dialect Dialect, opts ...Option) (*Verifier, error) {
 	k, known := kinds[scheme]
 	c := newConfig(k, opts)
-	if db == nil {
+	if pool, ok := db.(*sql.DB); db == nil || ok && pool == nil {
 		c.failf("there is no database")
 	}
 	if !known {
