@@ -606,9 +606,10 @@ func TestBehindOtelgrpc(t *testing.T) {
 	for _, call := range []context.Context{bearer(t, "t1"), bearer(t, "t1"), bearer(t, "junk"), with(t)} {
 		_, _ = kinds["unary"](call, client, "")
 	}
-	// The RPC's span ends after the client has its answer.
+	// The RPC's span ends after the client has its answer, and may have made its next call.
 	rpcs := func() (rpcs, verifications []sdktrace.ReadOnlySpan) {
-		for _, span := range spans.Ended() {
+		byStart := func(a, b sdktrace.ReadOnlySpan) int { return a.StartTime().Compare(b.StartTime()) }
+		for _, span := range slices.SortedFunc(slices.Values(spans.Ended()), byStart) {
 			if span.Name() == telemetry.SpanVerify {
 				verifications = append(verifications, span)
 			} else {
