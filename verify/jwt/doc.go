@@ -39,8 +39,9 @@
 //
 // The keys are fetched when the first token comes, again after [WithMaxAge], and when a
 // token names a key that is not among them, so that a new key is found at once: but not more
-// than once in 10 s, however many tokens with made-up key names come. A token with an unknown
-// key name in between is told to come back, not that it is invalid: its key may be new. When
-// the keys cannot be fetched again, those that are there are used for another [WithMaxAge].
-// Nothing runs in the background but a fetch.
+// than once in 10 s, or in 1 s after a fetch that failed, however many tokens with made-up key
+// names come. A token with an unknown key name in between is told to come back, not that it
+// is invalid: its key may be new. While the keys cannot be fetched again, those that are
+// there are used for another [WithMaxAge], and a token waits for 1 s at most, and not at all
+// once a fetch has failed. Nothing runs in the background but a fetch.
 package jwt

@@ -411,7 +411,7 @@ func TestAnOutageOfTheIssuer(t *testing.T) {
 		if err := verify(); !errors.Is(err, interceptor.ErrUnavailable) {
 			t.Errorf("too soon after: %v", err)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(time.Second)
 		if err := verify(); err != nil {
 			t.Errorf("it came back: %v", err)
 		}
@@ -425,10 +425,44 @@ func TestAnOutageOfTheIssuer(t *testing.T) {
 			t.Errorf("the keys are too old: %v", err)
 		}
 		i.answer(nil)
-		time.Sleep(10 * time.Second)
+		time.Sleep(time.Second)
 		if err := verify(); err != nil {
 			t.Errorf("it came back again: %v", err)
 		}
+	})
+}
+
+func TestAnIssuerThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		i, v := inBubble(t, jwt.WithMaxAge(time.Hour))
+		verify := func(most time.Duration) {
+			t.Helper()
+			start := time.Now()
+			if _, err := v.Verify(t.Context(), sign(t, rsaKey, goodClaims()), nil); err != nil {
+				t.Errorf("the keys are old, and there are no others: %v", err)
+			}
+			if waited := time.Since(start); waited > most {
+				t.Errorf("waited %v, at most %v", waited, most)
+			}
+		}
+		verify(0)
+		i.answer(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(5 * time.Second) // as long as it is waited for
+			w.WriteHeader(http.StatusGatewayTimeout)
+		})
+		time.Sleep(time.Hour + time.Minute)
+		verify(time.Second)
+		time.Sleep(10 * time.Second)
+		for range 100 { // it is known to be in trouble: nobody waits
+			verify(0)
+			time.Sleep(500 * time.Millisecond)
+		}
+		if got := i.asked.Load(); got > 12 {
+			t.Errorf("fetched %d times in a minute", got)
+		}
+		i.answer(nil)
+		time.Sleep(10 * time.Second)
 	})
 }
 

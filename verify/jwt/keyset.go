@@ -21,6 +21,10 @@ const (
 	// minInterval is the least time between two fetches: tokens with made-up key names
 	// cost the issuer no more than that.
 	minInterval = 10 * time.Second
+	// retryInterval is the same after one that failed.
+	retryInterval = time.Second
+	// patience is how long a token waits for new keys where old ones will do.
+	patience = time.Second
 	// maxKeys bounds the keys of an issuer, of which one token can have several tried.
 	maxKeys    = 100
 	minRSABits = 2048
@@ -40,25 +44,25 @@ type keySet struct {
 	flight  chan struct{} // closed when the fetch that is running ends; nil: none is
 }
 
-// find returns the keys of this name, or all if it is empty: at least one. It waits for the fetch of the keys until ctx ends.
+// find returns the keys of this name, or all if it is empty: at least one. It waits for
+// the fetch of the keys until ctx ends, or, where old ones will do, not for long.
 func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	asked := false // for keys, after this token had come
 	for {
 		s.mu.Lock()
 		found := named(s.keys, id)
 		now := time.Now()
-		fresh := !s.fetched.IsZero() && now.Sub(s.fetched) < s.maxAge
-		usable := !s.fetched.IsZero() && now.Sub(s.fetched) < 2*s.maxAge
-		recent := !s.tried.IsZero() && now.Sub(s.tried) < minInterval
-		if fresh && len(found) > 0 {
+		age := now.Sub(s.fetched) // of no meaning while there are no keys
+		if len(found) > 0 && age < s.maxAge {
 			s.mu.Unlock()
 			return found, nil
 		}
-		if recent && s.flight == nil {
-			failed, wait := s.failed, minInterval-now.Sub(s.tried)
+		usable := len(found) > 0 && age < 2*s.maxAge
+		failed, wait := s.failed, s.tooSoon(now)
+		if wait > 0 && s.flight == nil {
 			s.mu.Unlock()
 			switch {
-			case usable && len(found) > 0:
+			case usable:
 				return found, nil
 			case failed != nil:
 				return nil, failed
@@ -72,14 +76,35 @@ func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error)
 			// It outlives a caller that gives up, bounded by the timeout.
 			go s.fetch(context.WithoutCancel(ctx), s.flight)
 		}
-		done := s.flight
+		done, hopeful := s.flight, s.failed == nil
 		s.mu.Unlock()
+		if usable && !hopeful {
+			return found, nil
+		}
+		var enough <-chan time.Time // never
+		if usable {
+			enough = time.After(patience)
+		}
 		select {
 		case <-done:
+		case <-enough:
+			return found, nil
 		case <-ctx.Done():
 			return nil, fmt.Errorf("jwt: %w: waiting for the keys: %w", interceptor.ErrUnavailable, ctx.Err())
 		}
 	}
+}
+
+// tooSoon is how long it is until the keys may be fetched again.
+func (s *keySet) tooSoon(now time.Time) time.Duration {
+	interval := minInterval
+	if s.failed != nil {
+		interval = retryInterval
+	}
+	if s.tried.IsZero() {
+		return 0
+	}
+	return interval - now.Sub(s.tried)
 }
 
 // fetch gets the keys anew and then closes done.
