@@ -110,7 +110,7 @@ func postgresBin(t *testing.T) string {
 // unprivileged returns how to start a program that refuses to run as root, and gives it dir.
 func unprivileged(t *testing.T, dir string) *syscall.SysProcAttr {
 	t.Helper()
-	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	attr := &syscall.SysProcAttr{}
 	if os.Getuid() != 0 {
 		return attr
 	}

@@ -1,5 +1,5 @@
 // Package e2e tests the library against the real things: better-auth, npm's lucia with
-// PostgreSQL and SQLite, nginx, and Chromium. It has nothing but tests.
+// PostgreSQL and SQLite, nginx, and Chromium. It has nothing but tests, for Unix.
 //
 //	go -C e2e test ./...
 //

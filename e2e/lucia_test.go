@@ -193,6 +193,11 @@ func TestLuciaOfTheGuide(t *testing.T) {
 					digest := sha256.Sum256([]byte(good))
 					c.invalid(t, "authorization", "Bearer "+hex.EncodeToString(digest[:])) // who reads the table
 				}
+				if scheme.secret { // a column that is not what it should be is no verdict about the caller
+					d.do(t, "INSERT INTO "+table+" (id, user_id, secret_hash, "+scheme.column+") SELECT 'short', user_id, SUBSTR(secret_hash, 1, 31), "+
+						scheme.column+" FROM "+table+" WHERE user_id = 'ada'")
+					_ = c.unavailable(t, "authorization", "Bearer short.secret")
+				}
 				if scheme.scheme != lucia.Basic {
 					touching := newLucia(t, d, scheme.scheme, append(in, lucia.WithTouch()))
 					touching.accept(t, "ada", "authorization", "Bearer "+good)

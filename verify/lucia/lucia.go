@@ -108,10 +108,17 @@ func (v *Verifier) Verify(ctx context.Context, token string, header http.Header)
 		return nil, invalid("there is no such session")
 	case err != nil:
 		return nil, unavailable(ctx, err)
-	case v.kind.secret && !matches(secret, hash):
-		return nil, invalid("another secret")
 	case user.String == "" || at.IsZero():
 		return nil, fmt.Errorf("lucia: %w: the row has no user or no time", interceptor.ErrUnavailable)
+	}
+	if v.kind.secret {
+		stored, ok := decodeHash(hash)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("lucia: %w: the row has no SHA-256 digest", interceptor.ErrUnavailable)
+		case !matches(secret, stored):
+			return nil, invalid("another secret")
+		}
 	}
 	expires := at.Time
 	if !v.kind.expiry {
