@@ -100,7 +100,10 @@ func start(t *testing.T, command *exec.Cmd) *process {
 	p := &process{t: t, command: command, in: in, lines: make(chan string, 1024), ended: make(chan error, 1)}
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			p.lines <- lines.Text()
+			select {
+			case p.lines <- lines.Text():
+			default: // nobody is listening any more
+			}
 		}
 		close(p.lines)
 		p.ended <- command.Wait()

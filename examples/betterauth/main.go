@@ -67,10 +67,10 @@ func run(ctx context.Context, out io.Writer, addr string) (err error) {
 	select {
 	case err := <-served:
 		return err
-	case err := <-owner.ended:
+	case <-owner.ended: // and stop says how
 		_ = server.Close()
 		<-served
-		return fmt.Errorf("the better-auth server has ended by itself: %w", err)
+		return errors.New("the better-auth server has ended by itself")
 	case <-ctx.Done():
 	}
 	app.endStreams() // or Shutdown would wait for them

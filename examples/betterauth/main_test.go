@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What a user does on the page is tested in e2e.
@@ -29,6 +30,25 @@ func TestOldNodeIsSaidPlainly(t *testing.T) {
 	err := run(context.Background(), io.Discard, "127.0.0.1:0")
 	if err == nil || !strings.Contains(err.Error(), "v18.19.0") || !strings.Contains(err.Error(), installNode) {
 		t.Errorf("with Node 18: %v", err)
+	}
+}
+
+func TestAnOwnerThatDiesIsStoppedAllTheSame(t *testing.T) {
+	t.Parallel()
+	if _, err := findNode(t.Context()); err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	o, err := startOwner(t.Context(), io.Discard, "node", []string{"http://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.kill(); err != nil {
+		t.Error(err)
+	}
+	<-o.ended
+	start := time.Now()
+	if err := o.stop(); err == nil || time.Since(start) > stopTimeout/2 {
+		t.Errorf("stopped after %v: %v", time.Since(start), err)
 	}
 }
 

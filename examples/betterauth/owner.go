@@ -28,8 +28,9 @@ const (
 // owner is the better-auth server, the owner of the sessions: a process of Node.
 type owner struct {
 	url    *url.URL
-	secret string     // signs its cookies
-	ended  chan error // gets one value when the process has ended
+	secret string        // signs its cookies
+	ended  chan struct{} // closed when the process has ended
+	err    error         // how it did, from then on
 	stdin  io.Closer
 	kill   func() error
 }
@@ -44,7 +45,7 @@ func startOwner(ctx context.Context, out io.Writer, dir string, origins []string
 	if err := install(ctx, out, dir); err != nil {
 		return nil, err
 	}
-	o := &owner{secret: rand.Text() + rand.Text(), ended: make(chan error, 1)}
+	o := &owner{secret: rand.Text() + rand.Text(), ended: make(chan struct{})}
 	command := exec.Command(node, "server.mjs") // stop ends it, after those that use it
 	command.Dir = dir
 	command.Env = append(os.Environ(), "BETTER_AUTH_SECRET="+o.secret, "ORIGINS="+strings.Join(origins, ","))
@@ -72,7 +73,8 @@ func startOwner(ctx context.Context, out io.Writer, dir string, origins []string
 			announced <- hello.Port
 		}
 		_, _ = io.Copy(out, lines) // to the end of the process
-		o.ended <- command.Wait()
+		o.err = command.Wait()
+		close(o.ended)
 	}()
 	select {
 	case port, ok := <-announced:
@@ -93,12 +95,14 @@ func startOwner(ctx context.Context, out io.Writer, dir string, origins []string
 // which happens even if this process is killed.
 func (o *owner) stop() error {
 	_ = o.stdin.Close()
+	var err error
 	select {
-	case err := <-o.ended:
-		return err
+	case <-o.ended:
 	case <-time.After(stopTimeout):
-		return errors.Join(o.kill(), <-o.ended)
+		err = o.kill()
+		<-o.ended
 	}
+	return errors.Join(err, o.err)
 }
 
 // findNode returns the path of a Node that is new enough.
