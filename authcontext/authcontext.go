@@ -52,6 +52,10 @@ type AuthContext struct {
 	Type string
 	// ExpiresAt is when the session ends. Zero means that no expiry is known.
 	ExpiresAt time.Time
+	// SessionID is what the session's owner calls the session when it ends it: the
+	// argument of interceptor's ForgetSession. It must not be a credential. It is
+	// neither printed nor sent on. It may be empty.
+	SessionID string
 }
 
 type contextKey struct{}

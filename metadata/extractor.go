@@ -45,6 +45,18 @@ type Source interface {
 	AppendCredentials(dst []Credential, values []string) []Credential
 }
 
+// Namer is a [Source] that knows what the owner of the sessions calls a session whose
+// token was spelled like this: percent-encoded or not, quoted, with a signature behind it.
+// The interceptor forgets by these names: it applies AppendNames both to what the Source
+// finds in a request and to the argument of Forget, and two spellings are one session
+// if they have a name in common. A Source that is no Namer has the name [PlainToken] gives.
+type Namer interface {
+	Source
+	// AppendNames appends the names of the session behind token to dst. It must
+	// not depend on anything but token.
+	AppendNames(dst []string, token string) []string
+}
+
 // Credential is one credential in a request. It formats as a fixed text, so that
 // no fmt verb can leak it.
 type Credential struct {
@@ -63,12 +75,20 @@ func (Credential) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Credentia
 type source struct {
 	header string
 	read   func(dst []Credential, values []string) []Credential
+	names  func(dst []string, token string) []string // nil: PlainToken
 }
 
 func (s source) Header() string { return s.header }
 
 func (s source) AppendCredentials(dst []Credential, values []string) []Credential {
 	return s.read(dst, values)
+}
+
+func (s source) AppendNames(dst []string, token string) []string {
+	if s.names == nil {
+		return append(dst, PlainToken(token))
+	}
+	return s.names(dst, token)
 }
 
 func (s source) Extract(header http.Header) (string, bool) {
@@ -83,7 +103,7 @@ func (s source) Extract(header http.Header) (string, bool) {
 // Bearer extracts the token of "Authorization: Bearer <token>", the scheme in
 // any case (RFC 6750 §2.1). A token holds visible ASCII characters only, and no
 // comma.
-func Bearer() Extractor { return source{"Authorization", readBearer} }
+func Bearer() Extractor { return source{header: "Authorization", read: readBearer} }
 
 func readBearer(dst []Credential, values []string) []Credential {
 	const scheme = "Bearer "
@@ -110,9 +130,9 @@ func readBearer(dst []Credential, values []string) []Credential {
 // never lets through, makes interceptor.NewSessionAuth fail.
 func HeaderToken(name string) Extractor {
 	if !Forwardable(name) {
-		return source{"", readNothing}
+		return source{read: readNothing}
 	}
-	return source{textproto.CanonicalMIMEHeaderKey(name), readHeaderToken}
+	return source{header: textproto.CanonicalMIMEHeaderKey(name), read: readHeaderToken}
 }
 
 func readHeaderToken(dst []Credential, values []string) []Credential {
@@ -127,7 +147,9 @@ func readHeaderToken(dst []Credential, values []string) []Credential {
 // CookieHeader takes the whole Cookie header as the token, for frameworks that
 // read cookies themselves. Any cookie of the request, an advertiser's too, is
 // then part of the cache key: prefer [Cookie] where the name is known.
-func CookieHeader() Extractor { return source{cookieHeader, readCookieHeader} }
+func CookieHeader() Extractor {
+	return source{header: cookieHeader, read: readCookieHeader, names: namePairs}
+}
 
 func readCookieHeader(dst []Credential, values []string) []Credential {
 	for _, value := range values {
@@ -149,7 +171,7 @@ func readCookieHeader(dst []Credential, values []string) []Credential {
 // no cookie name, makes interceptor.NewSessionAuth fail.
 func Cookie(names ...string) Extractor {
 	if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return !isToken(name) }) {
-		return source{"", readNothing}
+		return source{read: readNothing}
 	}
 	spellings := make([]string, 0, 3*len(names))
 	for _, name := range names {
@@ -157,7 +179,7 @@ func Cookie(names ...string) Extractor {
 			spellings = append(spellings, prefix+name)
 		}
 	}
-	return source{cookieHeader, func(dst []Credential, values []string) []Credential {
+	return source{header: cookieHeader, read: func(dst []Credential, values []string) []Credential {
 		for _, spelling := range spellings {
 			for _, line := range values {
 				dst = appendCookies(dst, spelling, line)
