@@ -128,7 +128,7 @@ func auditAuthn(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	skip, _ := method.NewSet(authn.SkipPatterns())
 	for _, pattern := range skip.Unmatched(methods) {
 		full := "/" + strings.TrimPrefix(pattern, "/")
-		if z == nil || z.annotations[full] == nil {
+		if z == nil || z.annotations.methods[full] == nil {
 			found = append(found, noMatch(pattern, "WithSkipMethods"))
 		}
 	}
@@ -148,10 +148,10 @@ func (a *Authorizer) audit(methods []method.Method) Findings {
 		}
 	}
 	for i, m := range methods {
-		if a.described != nil && !a.described(m.Service) && (i == 0 || methods[i-1].Service != m.Service) {
-			found = append(found, Finding{NoDescriptor, m.Service, "no file that WithProtoOptions reads describes this service"})
+		if a.annotations.services != nil && !a.annotations.services[m.Service] && (i == 0 || methods[i-1].Service != m.Service) {
+			found = append(found, Finding{NoDescriptor, m.Service, "no file that WithProtoOptions had when New read it describes this service"})
 		}
-		options := a.annotations[m.Full]
+		options := a.annotations.methods[m.Full]
 		switch {
 		case a.isPublic(m.Full):
 		case options != nil && options.internal && a.internal == nil:
@@ -199,7 +199,7 @@ func auditBoth(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	for _, m := range methods {
 		skipped, public := authn.Skips(m.Full), z.isPublic(m.Full)
 		switch {
-		case skipped && !public:
+		case skipped && !public && !(z.isInternal(m.Full) && z.internal != nil): // something else authenticates services
 			found = append(found, Finding{SkippedAndRestricted, m.Full,
 				"WithSkipMethods lets it through without an identity, and the Authorizer asks for one"})
 		case public && !skipped && !authn.Optional():

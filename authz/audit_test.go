@@ -78,6 +78,9 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 		{"public but authenticated", methods{"pkg.A/Get"}, both(newAuthn(t)), all(newAuthz(t, everything, authz.WithPublicMethods("*"))), []string{
 			"public but authenticated|/pkg.A/Get: the Authorizer has it public, and the Authenticator asks for a session: WithSkipMethods does not name it",
 		}},
+		{"public and optionally authenticated", methods{"pkg.A/Get"}, both(newAuthn(t, interceptor.WithOptionalAuth())), all(newAuthz(t, everything, authz.WithPublicMethods("*"))), nil},
+		{"internal methods that something else authenticates", methods{"notes.v1.Notes/Reindex"}, both(newAuthn(t, skip("notes.v1.Notes/Reindex"))), all(newAuthz(t, authz.WithProtoOptions(nil),
+			authz.WithInternalCallers(func(context.Context, *authcontext.AuthContext) bool { return true }))), nil},
 		{"streams without a stream interceptor", methods{"pkg.A/Get", "pkg.A/Watch~", "pkg.A/Chat~"}, func() *interceptor.Authenticator {
 			a := newAuthn(t)
 			a.UnaryServerInterceptor()
@@ -96,14 +99,10 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 		{"an Authenticator alone", methods{"pkg.A/Get"}, both(newAuthn(t, skip("pkg.A/Git"))), nil, []string{
 			"no match|pkg.A/Git: this pattern of WithSkipMethods matches no method of the server",
 		}},
-		{"a GatewayAuth", methods{"pkg.A/Get"}, newGateway(t, skip("pkg.A/Get", "pkg.A/Git")), all(newAuthz(t, everything)), []string{
-			"no match|pkg.A/Git: this pattern of WithSkipMethods matches no method of the server",
-			"no interceptor|GatewayAuth: its UnaryServerInterceptor was never asked for, and /pkg.A/Get is one of 1 methods that need it",
-			"skipped and restricted|/pkg.A/Get: WithSkipMethods lets it through without an identity, and the Authorizer asks for one",
-		}},
 		{"an Authenticator that is nil", methods{"pkg.A/Get"}, (*interceptor.Authenticator)(nil), all(newAuthz(t, everything)), nil},
-		{"services without descriptors", methods{"pkg.A/Get", "pkg.A/Set"}, nil, all(newAuthz(t, everything, authz.WithProtoOptions(nil))), []string{
-			"no descriptor|pkg.A: no file that WithProtoOptions reads describes this service",
+		{"services without descriptors", methods{"pkg.A/Get", "pkg.A/Set", "pkg.B/Get"}, nil, all(newAuthz(t, everything, authz.WithProtoOptions(nil))), []string{
+			"no descriptor|pkg.A: no file that WithProtoOptions had when New read it describes this service",
+			"no descriptor|pkg.B: no file that WithProtoOptions had when New read it describes this service",
 		}},
 		{"internal methods that nobody can call", methods{"notes.v1.Notes/Reindex", "notes.v1.Notes/Purge"}, nil, all(newAuthz(t, authz.WithProtoOptions(nil))), []string{
 			"no internal callers|/notes.v1.Notes/Reindex: it is internal, and WithInternalCallers is not given: every call is denied",

@@ -137,8 +137,8 @@ func ExampleAudit() {
 		fmt.Println(err) // log.Fatal in a program
 	}
 	// Output:
-	// interceptor: notes.v1.Drafts/Get: this pattern of rule "readers" matches no method of the server
-	// interceptor: /notes.v1.Drafts/Discard: no rule names it: the default policy, deny, decides about every call
+	// authz: notes.v1.Drafts/Get: this pattern of rule "readers" matches no method of the server
+	// authz: /notes.v1.Drafts/Discard: no rule names it: the default policy, deny, decides about every call
 }
 
 // An interceptor in front of the Authorizer's learns which rule it was.

@@ -92,7 +92,9 @@ func WithPublicMethods(patterns ...string) Option {
 // WithProtoOptions reads the options of connectum/auth/v1/options.proto from the
 // descriptors in files, and has them decide before the rules. Nil means
 // [protoregistry.GlobalFiles], where generated code registers its own. They are read by
-// [New], once: a file that is registered later is not seen. Options that are not
+// [New], once, for the rules and for [Audit]: a file that is registered later is not seen
+// by either. Only files that import options.proto are read: another extension
+// that has taken the same number is none of these. Options that are not
 // valid, or contradict one another, make New fail, whichever file they are in. By
 // default the options are not read.
 func WithProtoOptions(files *protoregistry.Files) Option {
@@ -105,8 +107,10 @@ func WithProtoOptions(files *protoregistry.Files) Option {
 // WithInternalCallers says which callers are other services of yours, and so may call a
 // method that its .proto file marks as internal. trusted can look at the identity, such
 // as its Type if a mapper of yours sets it for services alone, and at the call, such as
-// the verified certificate in its peer. It must be safe to call concurrently, and a panic
-// is a no. By default, and for nil, nobody is, and internal methods are denied to all.
+// the verified certificate in its peer. Its ctx is a child of the call's, bounded by 5 s; a
+// panic, or an answer that comes too late, is a no. It must be safe to call concurrently,
+// and should return soon after ctx ends: it is abandoned then. By default, and for nil,
+// nobody is, and internal methods are denied to all.
 func WithInternalCallers(trusted func(ctx context.Context, caller *authcontext.AuthContext) bool) Option {
 	return optionFunc(func(c *config) {
 		if trusted != nil {
