@@ -8,13 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
-	"github.com/grpc-sessionauth/sessionauth/internal/probe"
-	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/ratelog"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
@@ -45,6 +42,8 @@ type Authorizer struct {
 	internal    func(ctx context.Context, caller *authcontext.AuthContext) bool
 	authorize   AuthorizeFunc
 	policy      Effect
+	decisions   *telemetry.Decisions
+	log         *ratelog.Logger                     // may be nil
 	installed   struct{ unary, stream atomic.Bool } // which interceptors were asked for
 }
 
@@ -60,8 +59,8 @@ type Authorizer struct {
 // before any of them.
 func New(opts ...Option) (*Authorizer, error) {
 	c := newConfig(opts)
-	a := &Authorizer{internal: c.internal, authorize: c.authorize, policy: c.policy}
-	var errs [4]error
+	a := &Authorizer{internal: c.internal, authorize: c.authorize, policy: c.policy, log: ratelog.New(c.logger)}
+	var errs [5]error
 	errs[0] = errors.Join(c.errs...)
 	if a.public, errs[1] = method.NewSet(c.public); errs[1] != nil {
 		errs[1] = fmt.Errorf("authz: %w", errs[1])
@@ -70,58 +69,13 @@ func New(opts ...Option) (*Authorizer, error) {
 	if c.files != nil {
 		a.annotations, errs[3] = readAnnotations(c.files)
 	}
+	if a.decisions, errs[4] = telemetry.NewDecisions(c.meters); errs[4] != nil {
+		errs[4] = fmt.Errorf("authz: %w", errs[4])
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	return a, nil
-}
-
-// ServerOptions returns both interceptors, so that neither is forgotten, as options
-// for grpc.NewServer. They run after those of options that come before: give it after
-// the options of the Authenticator.
-func (a *Authorizer) ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(a.UnaryServerInterceptor()),
-		grpc.ChainStreamInterceptor(a.StreamServerInterceptor()),
-	}
-}
-
-// UnaryServerInterceptor returns the interceptor for unary calls. It must run after
-// one that authenticates. Use it together with [Authorizer.StreamServerInterceptor], or
-// any stream is open to every caller with a session.
-func (a *Authorizer) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
-	a.installed.unary.Store(true)
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if p := probe.From(ctx); p != nil {
-			if err := p.Meet(a); err != nil {
-				return nil, err
-			}
-			return handler(ctx, req)
-		}
-		if err := a.Authorize(ctx, info.FullMethod); err != nil {
-			return nil, err
-		}
-		return handler(ctx, req)
-	}
-}
-
-// StreamServerInterceptor returns the interceptor for streams of all kinds. A stream is
-// authorized once, before its handler runs; its client learns of a refusal from its
-// first Recv.
-func (a *Authorizer) StreamServerInterceptor() grpc.StreamServerInterceptor {
-	a.installed.stream.Store(true)
-	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if p := probe.From(stream.Context()); p != nil {
-			if err := p.Meet(a); err != nil {
-				return err
-			}
-			return handler(srv, stream)
-		}
-		if err := a.Authorize(stream.Context(), info.FullMethod); err != nil {
-			return err
-		}
-		return handler(srv, stream)
-	}
 }
 
 // Format implements [fmt.Formatter]: a fixed text.
@@ -132,50 +86,55 @@ func (*Authorizer) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Authoriz
 // gRPC status: Unauthenticated without an identity, a [*DeniedError], or what came of
 // the func of [WithAuthorize].
 func (a *Authorizer) Authorize(ctx context.Context, fullMethod string) error {
-	d := decision{fullMethod: fullMethod}
-	var ok bool
-	if d.service, d.method, ok = splitMethod(fullMethod); !ok {
-		return a.refuse(ctx, &d, RuleMethodName)
-	}
-	annotated := a.annotations.methods[fullMethod]
-	if a.isPublic(fullMethod) {
-		telemetry.RecordDecision(ctx, telemetry.Decision{Allowed: true, Rule: RulePublic})
-		return nil
-	}
-	if d.caller, ok = authcontext.FromContext(ctx); !ok || d.caller.Subject == "" {
-		telemetry.RecordDecision(ctx, telemetry.Decision{Rule: RuleNoIdentity, Error: telemetry.MissingCredentials})
-		return refusal.MissingCredentials
-	}
-	if annotated != nil {
-		if effect := a.annotated(ctx, annotated, d.caller); effect != 0 {
-			d.annotation = annotated
-			return a.end(ctx, &d, effect, RuleProto)
-		}
-	}
-	if rule := a.rules.first(d.service, d.method, d.caller); rule != nil {
-		d.rule = rule
-		return a.end(ctx, &d, rule.Effect, rule.Name)
-	}
-	if a.authorize == nil {
-		return a.end(ctx, &d, a.policy, RuleDefaultPolicy)
-	}
-	allowed, err := ask(ctx, func(ctx context.Context) (bool, error) { return a.authorize(ctx, d.caller, fullMethod) })
-	switch {
-	case err != nil:
-		return a.failed(ctx, err)
-	case allowed:
-		return a.end(ctx, &d, Allow, RuleAuthorize)
-	}
-	return a.end(ctx, &d, Deny, RuleAuthorize)
+	return a.decide(ctx, &decision{fullMethod: fullMethod})
 }
 
 // decision is what is known of a call that is being decided.
 type decision struct {
 	fullMethod, service, method string
 
+	again      bool // a stream that was allowed before
 	caller     *authcontext.AuthContext
 	annotation *annotation // that decided, if one did
 	rule       *Rule       // the same
+	cause      error       // why a callback could not tell
+}
+
+func (a *Authorizer) decide(ctx context.Context, d *decision) error {
+	var ok bool
+	if d.service, d.method, ok = splitMethod(d.fullMethod); !ok {
+		return a.refuse(ctx, d, RuleMethodName)
+	}
+	if a.isPublic(d.fullMethod) {
+		return a.end(ctx, d, Allow, RulePublic)
+	}
+	if d.caller, ok = authcontext.FromContext(ctx); !ok || d.caller.Subject == "" {
+		a.record(ctx, d, telemetry.Decision{Rule: RuleNoIdentity, Error: telemetry.MissingCredentials})
+		return refusal.MissingCredentials
+	}
+	if annotated := a.annotations.methods[d.fullMethod]; annotated != nil {
+		if effect := a.annotated(ctx, annotated, d); effect != 0 {
+			d.annotation = annotated
+			return a.end(ctx, d, effect, RuleProto)
+		}
+	}
+	if rule := a.rules.first(d.service, d.method, d.caller); rule != nil {
+		d.rule = rule
+		return a.end(ctx, d, rule.Effect, rule.Name)
+	}
+	if a.authorize == nil {
+		return a.end(ctx, d, a.policy, RuleDefaultPolicy)
+	}
+	caller, fullMethod := d.caller, d.fullMethod // so that d need not be on the heap
+	allowed, err := ask(ctx, func(ctx context.Context) (bool, error) { return a.authorize(ctx, caller, fullMethod) })
+	switch {
+	case err != nil:
+		d.cause = err
+		return a.failed(ctx, d)
+	case allowed:
+		return a.end(ctx, d, Allow, RuleAuthorize)
+	}
+	return a.end(ctx, d, Deny, RuleAuthorize)
 }
 
 // end carries a decision out. Anything but Allow denies.
@@ -183,16 +142,16 @@ func (a *Authorizer) end(ctx context.Context, d *decision, effect Effect, by str
 	if effect != Allow {
 		return a.refuse(ctx, d, by)
 	}
-	telemetry.RecordDecision(ctx, telemetry.Decision{Allowed: true, Rule: by})
+	a.record(ctx, d, telemetry.Decision{Allowed: true, Rule: by})
 	return nil
 }
 
 // annotated returns what the options of a method's .proto file say; 0 if nothing.
-func (a *Authorizer) annotated(ctx context.Context, options *annotation, caller *authcontext.AuthContext) Effect {
+func (a *Authorizer) annotated(ctx context.Context, options *annotation, d *decision) Effect {
 	switch {
-	case options.internal && !a.trusts(ctx, caller):
+	case options.internal && !a.trusts(ctx, d):
 		return Deny
-	case options.required && !options.needs.met(caller):
+	case options.required && !options.needs.met(d.caller):
 		return Deny
 	case options.internal, options.required:
 		return Allow
@@ -201,14 +160,13 @@ func (a *Authorizer) annotated(ctx context.Context, options *annotation, caller 
 }
 
 // trusts reports whether the caller is another service.
-func (a *Authorizer) trusts(ctx context.Context, caller *authcontext.AuthContext) bool {
+func (a *Authorizer) trusts(ctx context.Context, d *decision) bool {
 	if a.internal == nil {
 		return false
 	}
+	caller := d.caller
 	trusted, err := ask(ctx, func(ctx context.Context) (bool, error) { return a.internal(ctx, caller), nil })
-	if err != nil {
-		telemetry.RecordException(ctx, redact.Exception(err, nil))
-	}
+	d.cause = err
 	return trusted && err == nil
 }
 

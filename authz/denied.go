@@ -5,7 +5,6 @@ import (
 
 	"google.golang.org/grpc/status"
 
-	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
@@ -67,16 +66,16 @@ func (a *Authorizer) refuse(ctx context.Context, d *decision, by string) error {
 	for _, u := range denied.Unmet {
 		record.Unmet = append(record.Unmet, telemetry.Unmet{Rule: u.Rule, Roles: u.AnyRole, Scopes: u.Scopes})
 	}
-	telemetry.RecordDecision(ctx, record)
+	a.record(ctx, d, record)
 	return denied
 }
 
 // failed returns the error of a call about which the func of WithAuthorize could not
-// decide. The cause goes to the call's span.
-func (*Authorizer) failed(ctx context.Context, cause error) error {
+// decide.
+func (a *Authorizer) failed(ctx context.Context, d *decision) error {
 	f := refusal.AuthorizationFailed
-	unavailable, delay := refusal.Unavailable(cause)
-	st, given := refusal.StatusOf(cause)
+	unavailable, delay := refusal.Unavailable(d.cause)
+	st, given := refusal.StatusOf(d.cause)
 	switch {
 	case ctx.Err() != nil:
 		f = refusal.CallerGone(ctx.Err())
@@ -85,7 +84,6 @@ func (*Authorizer) failed(ctx context.Context, cause error) error {
 	case given:
 		f = refusal.Given(st)
 	}
-	telemetry.RecordException(ctx, redact.Exception(cause, nil))
-	telemetry.RecordDecision(ctx, telemetry.Decision{Rule: RuleAuthorize, Error: f.Type})
+	a.record(ctx, d, telemetry.Decision{Rule: RuleAuthorize, Error: f.Type})
 	return f
 }

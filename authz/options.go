@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
@@ -25,6 +27,8 @@ type config struct {
 	rules     []Rule
 	authorize AuthorizeFunc
 	policy    Effect
+	meters    metric.MeterProvider
+	logger    *slog.Logger
 	errs      []error
 }
 
@@ -115,6 +119,28 @@ func WithInternalCallers(trusted func(ctx context.Context, caller *authcontext.A
 	return optionFunc(func(c *config) {
 		if trusted != nil {
 			c.internal = trusted
+		}
+	})
+}
+
+// WithMeterProvider says where the counter of decisions goes. By default, and for nil, to
+// the global provider.
+func WithMeterProvider(provider metric.MeterProvider) Option {
+	return optionFunc(func(c *config) {
+		if !isNil(provider) {
+			c.meters = provider
+		}
+	})
+}
+
+// WithLogger logs each call that is denied, with its method, the rule, the error.type and
+// the subject of the caller: at level Info, and at Warn if a callback failed, with the cause.
+// At most ten lines a second are written, and the next one says how many were not. By
+// default, and for nil, nothing is logged.
+func WithLogger(logger *slog.Logger) Option {
+	return optionFunc(func(c *config) {
+		if logger != nil {
+			c.logger = logger
 		}
 	})
 }
