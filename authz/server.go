@@ -54,12 +54,8 @@ func (a *Authorizer) StreamServerInterceptor() grpc.StreamServerInterceptor {
 			}
 			return handler(srv, stream)
 		}
-		if !a.isPublic(info.FullMethod) {
-			// Registered first, or a renewal that comes meanwhile would be missed.
-			if stop, ok := a.decideAgain(stream.Context(), info.FullMethod); ok {
-				defer stop()
-			}
-		}
+		// Registered first, or a renewal that comes meanwhile would be missed.
+		defer a.decideAgain(stream.Context(), info.FullMethod)()
 		if err := a.Authorize(stream.Context(), info.FullMethod); err != nil {
 			return err
 		}
@@ -68,9 +64,10 @@ func (a *Authorizer) StreamServerInterceptor() grpc.StreamServerInterceptor {
 }
 
 // decideAgain has a stream end when an identity that it comes to carry may not call its
-// method. ok is false for a stream whose identity does not change.
-func (a *Authorizer) decideAgain(ctx context.Context, fullMethod string) (stop func(), ok bool) {
-	return authcontext.OnRenewal(ctx, func(*authcontext.AuthContext) error {
+// method. It does nothing for a stream whose identity does not change.
+func (a *Authorizer) decideAgain(ctx context.Context, fullMethod string) (stop func()) {
+	stop, _ = authcontext.OnRenewal(ctx, func(*authcontext.AuthContext) error {
 		return a.decide(ctx, &decision{fullMethod: fullMethod, again: true}) // ctx carries the new one by now
 	})
+	return stop
 }
