@@ -16,7 +16,9 @@ import (
 // ServiceInfoProvider is a server that can list its methods, such as a [*grpc.Server].
 type ServiceInfoProvider = method.ServiceInfoProvider
 
-// Authn says who calls, as an Authenticator of package interceptor does.
+// Authn says who calls, as an Authenticator of package interceptor does. It is compared
+// with what the interceptors of a server say that they belong to, so it must be the one
+// that they were made by.
 type Authn interface {
 	// SkipPatterns returns the patterns of methods that are let through unseen.
 	SkipPatterns() []string

@@ -3,13 +3,15 @@
 // [New] returns an [Authorizer]. Register its [Authorizer.ServerOptions] after those of
 // interceptor.NewSessionAuth or NewGatewayAuth. It decides by the options of .proto files
 // ([WithProtoOptions]), by rules ([WithRules]), by a callback ([WithAuthorize]), and
-// otherwise not at all. [Audit] reports at start-up what was forgotten.
+// otherwise not at all. [Audit] looks at the server at start-up and reports what was
+// forgotten.
 //
 // # Security
 //
 // Everything fails closed: what no rule allows is denied, a rule that forgot its effect
 // or a list that came out empty makes New fail, and a callback that panics or is late
-// denies. Decisions are made on each call and never remembered.
+// denies. Decisions are made on each call and never remembered, and made again for an open
+// stream each time its session is verified again.
 //
 // # Errors
 //

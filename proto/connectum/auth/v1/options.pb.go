@@ -97,7 +97,8 @@ type MethodAuth struct {
 	// "allow": every caller with a session may. "deny": nobody may. It decides only where
 	// there are no requirements.
 	Policy *string `protobuf:"bytes,3,opt,name=policy" json:"policy,omitempty"`
-	// Other services may, and nobody else.
+	// Other services may, and nobody else; those of them that meet the requirements, if
+	// there are any. Not together with public, or with the policy "deny".
 	Internal      *bool `protobuf:"varint,4,opt,name=internal" json:"internal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -168,9 +169,10 @@ type ServiceAuth struct {
 	DefaultPolicy *string `protobuf:"bytes,1,opt,name=default_policy,json=defaultPolicy" json:"default_policy,omitempty"`
 	// The requirements of methods without any.
 	DefaultRequires *AuthRequirements `protobuf:"bytes,2,opt,name=default_requires,json=defaultRequires" json:"default_requires,omitempty"`
-	// All methods are public.
+	// All methods are public, but for those that say public: false. The others must have no
+	// requirements and not the policy "deny".
 	Public *bool `protobuf:"varint,3,opt,name=public" json:"public,omitempty"`
-	// All methods are internal.
+	// All methods are internal, but for those that say internal: false or public: true.
 	Internal      *bool `protobuf:"varint,4,opt,name=internal" json:"internal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
