@@ -22,7 +22,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	auth, err := interceptor.NewSessionAuth(v.Verify, v.Map,
-		interceptor.WithExtractors(v.Extractors()...), interceptor.WithKeyHeaders(),
+		interceptor.WithExtractors(v.Extractors()...), interceptor.WithKeyHeaders(v.KeyHeaders()...),
 		interceptor.WithCache(cache.Policy{TTL: time.Minute}))
 	if err != nil {
 		log.Fatal(err)
