@@ -53,7 +53,7 @@ func newAuth[S any](
 	t *testing.T, verify interceptor.VerifyFunc[S], mapSession interceptor.MapFunc[S], opts ...interceptor.Option,
 ) *interceptor.Authenticator {
 	t.Helper()
-	auth, err := interceptor.NewSessionAuth(verify, mapSession, append(opts, interceptor.WithKeyHeaders())...)
+	auth, err := interceptor.NewSessionAuth(verify, mapSession, append([]interceptor.Option{interceptor.WithKeyHeaders()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
