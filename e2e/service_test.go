@@ -31,7 +31,7 @@ func (service) UnaryCall(ctx context.Context, _ *grpc_testing.SimpleRequest) (*g
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(identity{who.Subject, who.Name, who.Roles, who.Claims, who.ExpiresAt})
+	body, err := json.Marshal(identity{who.Subject, who.Name, who.Roles, who.Claims, who.ExpiresAt, who.SessionID})
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +44,7 @@ type identity struct {
 	Roles         []string
 	Claims        map[string]any
 	ExpiresAt     time.Time
+	SessionID     string
 }
 
 func register(server *grpc.Server) { grpc_testing.RegisterTestServiceServer(server, service{}) }
