@@ -16,7 +16,9 @@ import (
 // the repository.
 var (
 	kratosProgram      = sync.OnceValues(func() (string, error) { return build("kratos", "github.com/ory/kratos", "v1.3.1") })
-	oauth2ProxyProgram = sync.OnceValues(func() (string, error) { return build("oauth2-proxy", "github.com/oauth2-proxy/oauth2-proxy/v7", "v7.15.6") })
+	oauth2ProxyProgram = sync.OnceValues(func() (string, error) {
+		return build("oauth2-proxy", "github.com/oauth2-proxy/oauth2-proxy/v7", "v7.15.6")
+	})
 )
 
 // built returns the path of a program that is built, or skips the test, or, in CI, fails it.
