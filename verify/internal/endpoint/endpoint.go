@@ -61,6 +61,14 @@ func New(name string, u *url.URL, given *http.Client, timeout time.Duration) *Cl
 	return &Client{name: name, url: u.String(), http: &client, timeout: timeout}
 }
 
+// At returns a Client that asks at another place, by the same connections. u is as for
+// [New].
+func (c *Client) At(u *url.URL) *Client {
+	clone := *c
+	clone.url = u.String()
+	return &clone
+}
+
 // ForHost returns a Client that asks at the same place, for this host.
 func (c *Client) ForHost(host string) *Client {
 	clone := *c
