@@ -276,7 +276,7 @@ func TestMap(t *testing.T) {
 		t.Fatal(err)
 	}
 	ac, err := v.Map(t.Context(), session)
-	if err != nil || ac.Subject != "i1" || ac.Name != "" || ac.Roles != nil || !ac.ExpiresAt.Equal(session.ExpiresAt) {
+	if err != nil || ac.Subject != "i1" || ac.SessionID != session.ID || ac.SessionID == "" || ac.Name != "" || ac.Roles != nil || !ac.ExpiresAt.Equal(session.ExpiresAt) {
 		t.Errorf("%+v, %v", ac, err)
 	}
 	if got := fmt.Sprint(ac.Claims); strings.Contains(got, "ada@") || !strings.Contains(got, "plan:pro") || !strings.Contains(got, "authenticator_assurance_level:aal1") {
