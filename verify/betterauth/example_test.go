@@ -17,7 +17,8 @@ import (
 func Example() {
 	secret := "what BETTER_AUTH_SECRET is over there"
 
-	v, err := betterauth.New("https://auth.example.com", betterauth.WithSecret(secret))
+	v, err := betterauth.New("https://auth.example.com", betterauth.WithSecret(secret),
+		betterauth.WithClientAddress("X-Forwarded-For", 1)) // which one proxy of yours writes
 	if err != nil {
 		log.Fatal(err)
 	}
