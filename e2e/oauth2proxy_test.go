@@ -63,7 +63,8 @@ func newProvider(t *testing.T, groups map[string][]string) *provider {
 	say("/token", func(r *http.Request) any {
 		return map[string]any{"access_token": "opaque", "token_type": "Bearer", "expires_in": 3600, "id_token": p.token(t, r.FormValue("code"), time.Hour)}
 	})
-	p.Server = httptest.NewServer(mux)
+	p.Server = httptest.NewUnstartedServer(mux)
+	p.Start() // its URL is known before the first request
 	t.Cleanup(p.Close)
 	return p
 }

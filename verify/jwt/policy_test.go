@@ -213,7 +213,7 @@ func TestDiscovery(t *testing.T) {
 		var mu sync.Mutex
 		var asked []string
 		var server *httptest.Server
-		server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			mu.Lock()
 			asked = append(asked, r.URL.RequestURI())
 			mu.Unlock()
@@ -224,6 +224,7 @@ func TestDiscovery(t *testing.T) {
 			}
 			i.ServeHTTP(w, r)
 		}))
+		server.Start()
 		name := strings.ReplaceAll(test.issuer, "URL", server.URL)
 		v, err := jwt.Discover(name, audience, jwt.WithHTTPClient(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}))
 		if err != nil {
