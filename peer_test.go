@@ -288,7 +288,8 @@ func TestAuthenticateKnowsPeers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: test.state}})
-			ac, err := g.Authenticate(ctx, header)
+			found, err := g.Authenticate(ctx, header)
+			ac := found.AuthContext()
 			if !test.want {
 				untrusted.check(t, err)
 			} else if err != nil || ac.Subject != "ann" {

@@ -186,7 +186,7 @@ func Example_forget() {
 	}
 	signOut := func(token string) {
 		delete(sessions, token) // at its owner first
-		auth.Forget(token)
+		_ = auth.Forget(context.Background(), token)
 	}
 
 	header := http.Header{"Authorization": {"Bearer token-of-bob"}}
@@ -407,8 +407,9 @@ func Example_tenants() {
 		log.Fatal(err)
 	}
 	for _, tenant := range []string{"red", "blue", "red"} {
-		caller, err := auth.Authenticate(context.Background(),
+		found, err := auth.Authenticate(context.Background(),
 			http.Header{"Authorization": {"Bearer token"}, "X-Tenant": {tenant}})
+		caller := found.AuthContext()
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -440,7 +441,8 @@ func Example_tenantInContext() {
 	}
 	for _, tenant := range []string{"red", "blue"} {
 		ctx := context.WithValue(context.Background(), tenantInContext{}, tenant)
-		caller, err := auth.Authenticate(ctx, http.Header{"Authorization": {"Bearer token"}})
+		found, err := auth.Authenticate(ctx, http.Header{"Authorization": {"Bearer token"}})
+		caller := found.AuthContext()
 		if err != nil {
 			log.Fatal(err)
 		}
