@@ -156,7 +156,7 @@ func (*Authenticator) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Authe
 // header carries no credential.
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (*authcontext.AuthContext, error) {
 	id, err := a.authenticate(ctx, &request{
-		headers: &supplied{authmd.Clean(header), append([]string(nil), header["Host"]...)},
+		headers: &supplied{header, authmd.Clean(header), append([]string(nil), header["Host"]...)},
 	})
 	if id == nil {
 		return nil, err

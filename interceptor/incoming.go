@@ -42,15 +42,15 @@ func (in *incoming) full() http.Header { return authmd.Header(in.md) }
 
 // supplied is a header that the caller of Authenticate passed in.
 type supplied struct {
-	cleaned http.Header
-	host    []string // which does not survive the cleaning
+	source, cleaned http.Header
+	host            []string // which does not survive the cleaning
 }
 
 func (s *supplied) values(name headerName) []string {
 	if name == host {
 		return s.host
 	}
-	return s.cleaned[name.canonical]
+	return authmd.CleanValues(s.source, name.key)
 }
 
 func (s *supplied) conflicts() bool {
