@@ -105,13 +105,13 @@ func TestHeadersOfAnIdentity(t *testing.T) {
 		},
 		"claims of every kind": {
 			ac: authcontext.AuthContext{Subject: "u", Claims: map[string]any{
-				"list": []any{"a\r\nb", 1.5, true, nil, map[string]any{}}, "größe": 0.0, "big": float64(1 << 60), "deep": deep(31),
+				"list": []any{"a\r\nb\x7f\u0085", 1.5, true, nil, map[string]any{}}, "größe": 0.0, "big": float64(1 << 60), "deep": deep(31),
 			}},
 			claims: []string{"list", "größe", "big", "deep"},
 			want: map[string]string{
 				"x-auth-subject": "u",
 				"x-auth-claims": `{"big":1152921504606847000,"deep":` + strings.Repeat("[", 31) + "true" + strings.Repeat("]", 31) +
-					`,"gr\u00f6\u00dfe":0,"list":["a\r\nb",1.5,true,null,{}]}`,
+					`,"gr\u00f6\u00dfe":0,"list":["a\r\nb\u007f\u0085",1.5,true,null,{}]}`,
 			},
 		},
 		"an expiry in another zone": {
@@ -163,6 +163,7 @@ func TestWhatHeadersCannotHoldIsAnError(t *testing.T) {
 		"a name with a C1 control":           {authcontext.AuthContext{Subject: "u", Name: "a\u0085b"}, "authcontext: x-auth-name: a control character, or text that is not UTF-8"},
 		"a role with a C1 control":           {authcontext.AuthContext{Subject: "u", Roles: []string{"a\u009bb"}}, "authcontext: x-auth-roles: a control character, or text that is not UTF-8"},
 		"a subject with a C1 control":        {authcontext.AuthContext{Subject: "a\u0085"}, "authcontext: x-auth-subject: a byte that is not visible ASCII"},
+		"a subject with DEL":                 {authcontext.AuthContext{Subject: "a\x7fb"}, "authcontext: x-auth-subject: a byte that is not visible ASCII"},
 		"a name with DEL":                    {authcontext.AuthContext{Subject: "u", Name: "a\x7f"}, "authcontext: x-auth-name: a control character, or text that is not UTF-8"},
 		"a name that was lost":               {authcontext.AuthContext{Subject: "u", Name: "a\ufffd"}, "authcontext: x-auth-name: a control character, or text that is not UTF-8"},
 		"a subject like two directory names": {authcontext.AuthContext{Subject: "CN=a,DC=x,CN=b,DC=x"}, "authcontext: x-auth-subject: a comma"},
@@ -223,6 +224,8 @@ func TestMalformedHeadersAreNoIdentity(t *testing.T) {
 		"two joined that are no DN":      {map[string][]string{"x-auth-subject": {"CN=ada,root"}}, "x-auth-subject: a comma"},
 		"another and a DN joined":        {map[string][]string{"x-auth-subject": {"root,CN=ada"}}, "x-auth-subject: a comma"},
 		"two DNs joined":                 {map[string][]string{"x-auth-subject": {"CN=ada,DC=x,CN=root,DC=x"}}, "x-auth-subject: a comma"},
+		"two DNs joined, in lower case":  {map[string][]string{"x-auth-subject": {"cn=ada,dc=x,cn=root,dc=x"}}, "x-auth-subject: a comma"},
+		"a DN with a semicolon":          {map[string][]string{"x-auth-subject": {"CN=ada;OU=b,C=d"}}, "x-auth-subject: a comma"},
 		"two DNs joined by a space too":  {map[string][]string{"x-auth-subject": {"CN=ada, CN=root"}}, "x-auth-subject: a comma"},
 		"a DN and nothing joined":        {map[string][]string{"x-auth-subject": {"CN=ada,"}}, "x-auth-subject: a comma"},
 		"a DN with an empty part":        {map[string][]string{"x-auth-subject": {"CN=ada,,OU=x"}}, "x-auth-subject: a comma"},
@@ -236,6 +239,7 @@ func TestMalformedHeadersAreNoIdentity(t *testing.T) {
 		"two encoded names joined":       {map[string][]string{"x-auth-name": {"UTF-8''Ada, UTF-8''Bob"}}, "x-auth-name: not a name as of RFC 8187"},
 		"two encoded names, no space":    {map[string][]string{"x-auth-name": {"UTF-8''Ada,UTF-8''Bob"}}, "x-auth-name: not a name as of RFC 8187"},
 		"a plain and an encoded name":    {map[string][]string{"x-auth-name": {"Ada,UTF-8''Bob"}}, "x-auth-name: a comma"},
+		"an encoded name with a quote":   {map[string][]string{"x-auth-name": {"UTF-8''O'Brien"}}, "x-auth-name: not a name as of RFC 8187"},
 		"an encoded name with a space":   {map[string][]string{"x-auth-name": {"UTF-8''Ada B"}}, "x-auth-name: not a name as of RFC 8187"},
 		"an encoded name of 8 bits":      {map[string][]string{"x-auth-name": {"UTF-8''Jos\xe9"}}, "x-auth-name: not a name as of RFC 8187"},
 		"a C1 control in a name":         {map[string][]string{"x-auth-name": {"a\x85b"}}, "x-auth-name: a control character"},
@@ -286,6 +290,7 @@ func TestMalformedHeadersAreNoIdentity(t *testing.T) {
 		"claims of 1 MiB":                {map[string][]string{"x-auth-claims": {`{"c":"` + strings.Repeat("x", 1<<20) + `"}`}}, "x-auth-claims: 1048584 bytes, at most 8192"},
 		"claims cut off":                 {map[string][]string{"x-auth-claims": {`{"a":`}}, "x-auth-claims: not JSON"},
 		"claims as an array":             {map[string][]string{"x-auth-claims": {`[{"a":1}]`}}, "x-auth-claims: not an object"},
+		"no claims at all":               {map[string][]string{"x-auth-claims": {""}}, "x-auth-claims: not JSON"},
 		"null for claims":                {map[string][]string{"x-auth-claims": {"null"}}, "x-auth-claims: not an object"},
 		"two claims joined":              {map[string][]string{"x-auth-claims": {`{"a":1},{"a":2}`}}, "x-auth-claims: not JSON"},
 		"data after the claims":          {map[string][]string{"x-auth-claims": {`{"a":1}{"a":2}`}}, "x-auth-claims: not JSON"},
@@ -298,6 +303,7 @@ func TestMalformedHeadersAreNoIdentity(t *testing.T) {
 		"an expiry that is a number":     {map[string][]string{"x-auth-expires-at": {"4102444800"}}, "x-auth-expires-at: not a time as of RFC 3339"},
 		"an expiry without a zone":       {map[string][]string{"x-auth-expires-at": {"2100-01-01T00:00:00"}}, "x-auth-expires-at: not a time as of RFC 3339"},
 		"an expiry with a comma":         {map[string][]string{"x-auth-expires-at": {"2100-01-01T00:00:00,5Z"}}, "x-auth-expires-at: not a time as of RFC 3339"},
+		"a long expiry":                  {map[string][]string{"x-auth-expires-at": {"2100-01-01T00:00:00." + strings.Repeat("0", 44) + "Z"}}, "x-auth-expires-at: 65 bytes, at most 64"},
 		"no expiry at all":               {map[string][]string{"x-auth-expires-at": {""}}, "x-auth-expires-at: not a time as of RFC 3339"},
 		"an expiry that is the zero one": {map[string][]string{"x-auth-expires-at": {"0001-01-01T00:00:00Z"}}, "x-auth-expires-at: authcontext: the identity has expired"},
 		"an expiry that has passed":      {map[string][]string{"x-auth-expires-at": {"1999-12-31T23:59:59Z"}}, "x-auth-expires-at: authcontext: the identity has expired"},
@@ -321,11 +327,23 @@ func TestMalformedHeadersAreNoIdentity(t *testing.T) {
 		})
 	}
 	for name, header := range map[string]map[string][]string{
-		"nil": nil, "others": {"x-auth-request-user": {"ada"}, "x-auth-": {"ada"}, "authorization": {"Bearer t"}}, "no values": {"x-auth-subject": nil},
+		"nil": nil, "an empty key": {"": {"ada"}}, "others": {"x-auth-request-user": {"ada"}, "x-auth-": {"ada"}, "authorization": {"Bearer t"}}, "no values": {"x-auth-subject": nil},
 	} {
 		if ac, err := authcontext.DecodeHeader(header); ac != nil || !errors.Is(err, authcontext.ErrNoIdentity) {
 			t.Errorf("%s: %v, %v", name, ac, err)
 		}
+	}
+}
+
+func TestWhatOthersMayWrite(t *testing.T) {
+	got, err := authcontext.DecodeHeader(map[string][]string{
+		"x-auth-subject": {"ada"}, "x-auth-name": {"UTF-8''a!#$&+-.^_`|~%c3%A9"}, "x-auth-roles": {`[ "a" ]`}, "x-auth-claims": {`{"a":[1E3,1.50,-0,2e0]}`},
+	})
+	want := &authcontext.AuthContext{
+		Subject: "ada", Name: "a!#$&+-.^_`|~é", Roles: []string{"a"}, Claims: map[string]any{"a": []any{1000.0, 1.5, math.Copysign(0, -1), 2.0}},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v, %v", got, got.Claims, err)
 	}
 }
 

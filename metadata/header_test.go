@@ -204,6 +204,25 @@ func TestValuesOfOneHopAreNone(t *testing.T) {
 	}
 }
 
+func TestAGatewayNameThatSaysTheSameHasNoValues(t *testing.T) {
+	for cookie, want := range map[string][]string{"a=1; b=2": nil, "a=2": {"a=1; b=2"}} {
+		md := grpcmd.MD{"cookie": {cookie}, "grpcgateway-cookie": {"a=1", "b=2"}}
+		raw := http.Header{"Cookie": {cookie}, "Grpcgateway-Cookie": {"a=1", "b=2"}}
+		if got := authmd.Values(md, "grpcgateway-cookie"); !slices.Equal(got, want) {
+			t.Errorf("Values = %q beside %q, want %q", got, cookie, want)
+		}
+		if got := authmd.CleanValues(raw, "Grpcgateway-Cookie"); !slices.Equal(got, want) {
+			t.Errorf("CleanValues = %q beside %q, want %q", got, cookie, want)
+		}
+	}
+}
+
+func TestCleanValuesLeavesBinaryValuesAlone(t *testing.T) {
+	if got := authmd.CleanValues(http.Header{"Trace-Bin": {"AP8NCg"}}, "trace-bin"); !slices.Equal(got, []string{"AP8NCg"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestCleanValuesSharesNothing(t *testing.T) {
 	header := http.Header{"X-A": {"1"}, "Cookie": {"a=1"}}
 	authmd.CleanValues(header, "X-A")[0] = "changed"
