@@ -24,10 +24,11 @@ func Raw(md grpcmd.MD, key string) []string {
 		}
 		return own(md, gatewayPrefix+key)
 	case gatewayPrefix + authorizationKey, gatewayPrefix + cookieKey:
-		if len(own(md, key[len(gatewayPrefix):])) == 0 {
+		values := own(md, key)
+		if len(values) == 0 || len(own(md, key[len(gatewayPrefix):])) == 0 {
 			return nil
 		}
-		return own(md, key)
+		return values
 	}
 	if !Forwardable(key) {
 		return nil
@@ -71,7 +72,10 @@ func CleanValues(header http.Header, name string) []string {
 
 func valuesOf(md grpcmd.MD, key string, wire bool) []string {
 	values := Raw(md, key)
-	if len(values) == 0 || key != gatewayPrefix+authorizationKey && key != gatewayPrefix+cookieKey {
+	if len(values) == 0 {
+		return nil
+	}
+	if key != gatewayPrefix+authorizationKey && key != gatewayPrefix+cookieKey {
 		return cleanValues(key, values, wire)
 	}
 	native := key[len(gatewayPrefix):]
@@ -85,7 +89,10 @@ func valuesOf(md grpcmd.MD, key string, wire bool) []string {
 // own returns the values of key, unless they are for one hop.
 func own(md grpcmd.MD, key string) []string {
 	values := md[key]
-	if hop := md[connectionKey]; len(values) > 0 && len(hop) > 0 && slices.Contains(nominated(nil, hop), key) {
+	if len(values) == 0 || len(md[connectionKey]) == 0 {
+		return values
+	}
+	if slices.Contains(nominated(nil, md[connectionKey]), key) {
 		return nil
 	}
 	return values
