@@ -154,7 +154,8 @@ var words = [...]string{killed: "killed by", hung: "hung in", survived: "SURVIVE
 
 func diff(m *mutant) string {
 	var text strings.Builder
-	for _, part := range []struct{ sign, text string }{{"-", m.old}, {"+", m.with}} {
+	with := strings.TrimPrefix(strings.TrimPrefix(m.with, unreached(m.old)), "\n")
+	for _, part := range []struct{ sign, text string }{{"-", m.old}, {"+", with}} {
 		for line := range strings.Lines(part.text) {
 			fmt.Fprintf(&text, "\t%s %s\n", part.sign, strings.TrimRight(line, "\n"))
 		}
