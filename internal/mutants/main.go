@@ -31,11 +31,15 @@ import (
 func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
 		log.Fatal(err)
 	}
 }
+
+// sayf prints; what cannot be printed is lost.
+func sayf(out io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
@@ -69,14 +73,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := stale(reasons, mutants); err != nil {
 		return err
 	}
-	random := rand.New(rand.NewPCG(*seed, 0)) //nolint:gosec // it shall be the same each time
+	random := rand.New(rand.NewPCG(*seed, 0))
 	random.Shuffle(len(mutants), func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
 	if *n > 0 && *list {
 		mutants = mutants[:min(*n, len(mutants))]
 	}
 	if *list {
 		for _, m := range mutants {
-			fmt.Fprintf(out, "%d\t%s\n", m.line, m.name())
+			sayf(out, "%d\t%s\n", m.line, m.name())
 		}
 		return nil
 	}
@@ -107,7 +111,7 @@ func report(ctx context.Context, r *runner, mutants []*mutant, reasons map[strin
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d of %d mutants\n", len(picked), total)
+	sayf(out, "%d of %d mutants\n", len(picked), total)
 	var (
 		mu       sync.Mutex
 		count    [survived + 1]int
@@ -123,21 +127,21 @@ func report(ctx context.Context, r *runner, mutants []*mutant, reasons map[strin
 		defer mu.Unlock()
 		count[what]++
 		reason, isArgued := reasons[m.name()]
-		fmt.Fprintf(out, "%s:%d: %s: ", m.file, m.line, words[what])
+		sayf(out, "%s:%d: %s: ", m.file, m.line, words[what])
 		switch {
 		case what != survived && isArgued:
-			fmt.Fprintf(out, "%s, though it is argued to survive\n\t%s\n", by, m.name())
+			sayf(out, "%s, though it is argued to survive\n\t%s\n", by, m.name())
 		case what != survived:
-			fmt.Fprintf(out, "%s: %s\n", by, m.change)
+			sayf(out, "%s: %s\n", by, m.change)
 		case isArgued:
-			fmt.Fprintf(out, "argued: %s\n\t%s\n", reason, m.name())
+			sayf(out, "argued: %s\n\t%s\n", reason, m.name())
 		default:
 			unargued++
-			fmt.Fprintf(out, "\n\t%s\n%s", m.name(), diff(m))
+			sayf(out, "\n\t%s\n%s", m.name(), diff(m))
 		}
 		return nil
 	})
-	fmt.Fprintf(out, "killed %d (%d of them hung), survived %d (%d of them argued)\n",
+	sayf(out, "killed %d (%d of them hung), survived %d (%d of them argued)\n",
 		count[killed]+count[hung], count[hung], count[survived], count[survived]-unargued)
 	switch {
 	case err != nil:

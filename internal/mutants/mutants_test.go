@@ -92,11 +92,11 @@ func TestFindNamesEveryChange(t *testing.T) {
 }
 
 func TestChangesOfTheSameNameAreCounted(t *testing.T) {
-	found, err := find("a.go", []byte("package a\n\nfunc f() {\n\tg()\n\tg()\n}\n"))
-	if err != nil || len(found) != 2 {
+	found, err := find("a.go", []byte("package a\n\nfunc f() {\n\tg()\n\th()\n\tg()\n}\n"))
+	if err != nil || len(found) != 3 {
 		t.Fatal(found, err)
 	}
-	for i, want := range []string{"a.go: f: remove: g()", "a.go: f: remove: g() (2)"} {
+	for i, want := range []string{"a.go: f: remove: g()", "a.go: f: remove: h()", "a.go: f: remove: g() (2)"} {
 		if got := found[i].name(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}

@@ -67,9 +67,9 @@ func (r *runner) pick(ctx context.Context, mutants []*mutant, n int) ([]*mutant,
 		mutants = mutants[len(batch):]
 		compiles := make([]bool, len(batch))
 		err := r.each(ctx, len(batch), func(ctx context.Context, i int) error {
-			output, err := r.overlaid(ctx, batch[i], "build", packageOf(batch[i]))
-			compiles[i] = err == nil
-			return fatal(err, output)
+			var err error
+			_, compiles[i], err = r.overlaid(ctx, batch[i], "build", packageOf(batch[i]))
+			return err
 		})
 		if err != nil {
 			return nil, err
@@ -94,14 +94,13 @@ func (r *runner) try(ctx context.Context, m *mutant) (v verdict, by string, err 
 		}
 	}
 	for _, suite := range suites {
-		output, err := r.overlaid(ctx, m, append(r.testFlags(), suite)...)
-		if fatally := fatal(err, output); fatally != nil {
-			return survived, "", fatally
-		}
+		output, passed, err := r.overlaid(ctx, m, append(r.testFlags(), suite)...)
 		switch {
+		case err != nil:
+			return survived, "", err
 		case bytes.Contains(output, []byte("panic: test timed out")):
 			return hung, suite, nil
-		case err != nil:
+		case !passed:
 			return killed, failed(output, suite), nil
 		}
 	}
@@ -131,48 +130,46 @@ func (r *runner) check(ctx context.Context, packages []string) error {
 	return nil
 }
 
-// overlaid runs the go command on the module as it is with the mutant.
-func (r *runner) overlaid(ctx context.Context, m *mutant, args ...string) ([]byte, error) {
+// overlaid runs the go command on the module as it is with the mutant, and tells whether
+// it was content. An error is none of the mutant's.
+func (r *runner) overlaid(ctx context.Context, m *mutant, args ...string) (output []byte, ok bool, err error) {
 	dir, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	original := filepath.Join(r.root, filepath.FromSlash(m.file))
 	source, err := os.ReadFile(original)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	mutated, overlay := filepath.Join(dir, "mutated.go"), filepath.Join(dir, "overlay.json")
 	plan, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutated}})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := errors.Join(os.WriteFile(mutated, m.apply(source), 0o600), os.WriteFile(overlay, plan, 0o600)); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*r.timeout+buildTimeout)
 	defer cancel()
 	command := exec.CommandContext(ctx, "go", slices.Insert(args, 1, "-overlay", overlay)...)
 	command.Dir = r.root
 	command.WaitDelay = time.Second
-	output, err := command.CombinedOutput()
-	if ctxErr := ctx.Err(); ctxErr != nil {
-		return output, ctxErr
+	output, err = command.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return output, true, nil
+	case ctx.Err() != nil:
+		return nil, false, ctx.Err()
+	case errors.As(err, &exit) && exit.Exited():
+		return output, false, nil
 	}
-	return output, err
+	return nil, false, fmt.Errorf("%w\n%s", err, output)
 }
 
 // buildTimeout bounds what comes before a test, on a busy machine.
 const buildTimeout = 10 * time.Minute
-
-// fatal keeps an error that is none of the go command's about a mutant.
-func fatal(err error, output []byte) error {
-	var exit *exec.ExitError
-	if err == nil || errors.As(err, &exit) && exit.ExitCode() >= 0 {
-		return nil
-	}
-	return fmt.Errorf("%w\n%s", err, output)
-}
 
 func packageOf(m *mutant) string { return "./" + path.Dir(m.file) }
