@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	n := flags.Int("n", 100, "how many mutants to try; 0: all")
 	seed := flags.Uint64("seed", 1, "which ones")
 	parallel := flags.Int("parallel", 2, "how many at once")
-	timeout := flags.Duration("timeout", 2*time.Minute, "for the tests of one package; a mutant that takes longer has hung")
+	timeout := flags.Duration("timeout", 2*time.Minute, "for the tests of one package, or five times what all take without a mutant, if that is more; a mutant that takes longer has hung")
 	suites := flags.String("suites", "./interceptor,.", "packages whose tests run, too, where a package's own find nothing; separated by commas")
 	arguments := flags.String("argued", "argued.txt", "file of the survivors that are argued")
 	most := flags.Int("max-survivors", 0, "fail if more survive, argued or not")
@@ -95,20 +95,20 @@ type limits struct {
 
 // report tries the mutants and says what became of them.
 func report(ctx context.Context, r *runner, mutants []*mutant, reasons map[string]string, limit limits, out io.Writer) error {
-	packages := slices.Clone(r.suites)
-	for _, m := range mutants {
-		packages = append(packages, packageOf(m))
-	}
-	slices.Sort(packages)
-	if err := r.check(ctx, slices.Compact(packages)); err != nil {
-		return err
-	}
 	total := len(mutants)
 	if limit.number == 0 {
 		limit.number = total
 	}
 	picked, err := r.pick(ctx, mutants, limit.number)
 	if err != nil {
+		return err
+	}
+	packages := slices.Clone(r.suites)
+	for _, m := range picked {
+		packages = append(packages, packageOf(m))
+	}
+	slices.Sort(packages)
+	if err := r.check(ctx, slices.Compact(packages)); err != nil {
 		return err
 	}
 	sayf(out, "%d of %d mutants\n", len(picked), total)
