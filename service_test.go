@@ -25,6 +25,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,6 +35,7 @@ type record struct {
 	User    string
 	Roles   []string
 	Expires time.Time
+	ID      string
 }
 
 // owner is the owner of sessions: what better-auth or a database is in production.
@@ -48,7 +50,7 @@ type owner struct {
 func newOwner(tokens ...string) *owner {
 	o := &owner{sessions: map[string]*record{}}
 	for _, token := range tokens {
-		o.sessions[token] = &record{User: "user-of-" + token, Roles: []string{"reader"}}
+		o.sessions[token] = &record{User: "user-of-" + token, Roles: []string{"reader"}, ID: "session-of-" + token}
 	}
 	return o
 }
@@ -86,7 +88,7 @@ func (o *owner) lastHeader() http.Header {
 }
 
 func mapRecord(_ context.Context, r *record) (*authcontext.AuthContext, error) {
-	return &authcontext.AuthContext{Subject: r.User, Roles: r.Roles, ExpiresAt: r.Expires}, nil
+	return &authcontext.AuthContext{Subject: r.User, Roles: r.Roles, ExpiresAt: r.Expires, SessionID: r.ID}, nil
 }
 
 // service answers every kind of call with the subject of its caller, "anonymous"
@@ -285,7 +287,7 @@ func (want refusal) check(t *testing.T, err error) {
 	for _, detail := range st.Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
 			got.reason = info.GetReason()
-			if info.GetDomain() != authcontext.ErrorDomain {
+			if info.GetDomain() != reason.Domain {
 				t.Errorf("ErrorInfo domain = %q", info.GetDomain())
 			}
 		}
@@ -296,13 +298,13 @@ func (want refusal) check(t *testing.T, err error) {
 }
 
 var (
-	missing     = refusal{codes.Unauthenticated, "missing credentials", interceptor.ReasonMissingCredentials}
-	ambiguous   = refusal{codes.Unauthenticated, "ambiguous credentials", interceptor.ReasonAmbiguousCredentials}
-	invalid     = refusal{codes.Unauthenticated, "invalid session", interceptor.ReasonInvalidSession}
-	expired     = refusal{codes.Unauthenticated, "invalid session", interceptor.ReasonSessionExpired}
-	notVerified = refusal{codes.Unauthenticated, "session verification failed", interceptor.ReasonVerificationFailed}
-	notMapped   = refusal{codes.Unauthenticated, "session mapping failed", interceptor.ReasonVerificationFailed}
-	unavailable = refusal{codes.Unavailable, "session verification unavailable", interceptor.ReasonVerificationUnavailable}
+	missing     = refusal{codes.Unauthenticated, "missing credentials", string(reason.MissingCredentials)}
+	ambiguous   = refusal{codes.Unauthenticated, "ambiguous credentials", string(reason.AmbiguousCredentials)}
+	invalid     = refusal{codes.Unauthenticated, "invalid session", string(reason.InvalidSession)}
+	expired     = refusal{codes.Unauthenticated, "invalid session", string(reason.SessionExpired)}
+	notVerified = refusal{codes.Unauthenticated, "session verification failed", string(reason.VerificationFailed)}
+	notMapped   = refusal{codes.Unauthenticated, "session mapping failed", string(reason.VerificationFailed)}
+	unavailable = refusal{codes.Unavailable, "session verification unavailable", string(reason.VerificationUnavailable)}
 )
 
 // headersOfLast is lastHeader for when there may have been no verification.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 	"github.com/grpc-sessionauth/sessionauth/verify/forwardauth"
 )
 
@@ -196,7 +197,7 @@ func TestOAuth2Proxy(t *testing.T) {
 			"a cookie and the name of another one": {"cookie", name + "x=" + value, "x-auth-request-user", "ada"},
 		} {
 			who, err := c.call(t, pairs)
-			if reason := reasonOf(err); err == nil || reason != interceptor.ReasonInvalidSession && reason != interceptor.ReasonMissingCredentials {
+			if why := reasonOf(err); why != string(reason.InvalidSession) && why != string(reason.MissingCredentials) {
 				t.Errorf("%s: %+v, %v", what, who, err)
 			}
 		}

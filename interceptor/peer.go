@@ -36,9 +36,9 @@ const (
 // Anything else, or no name at all, makes [NewGatewayAuth] fail. A certificate that
 // was asked for but not verified by crypto/tls itself (tls.RequireAnyClientCert, even
 // with a VerifyPeerCertificate of one's own) makes nobody trusted.
-func WithTrustedPeers(names ...string) GatewayOption {
+func WithTrustedPeers(names ...string) Option {
 	names = slices.Clone(names)
-	return gatewayFunc(func(c *gatewayConfig) {
+	return ofGateway("WithTrustedPeers", func(c *config) {
 		c.trusting = c.trusting || len(names) > 0
 		c.peers = slices.Concat(c.peers, names)
 	})

@@ -123,7 +123,7 @@ func (a *app) addOwner(mux *http.ServeMux, owner *owner) {
 		ModifyResponse: func(r *http.Response) error {
 			if r.Request.URL.Path == "/api/auth/sign-out" && r.StatusCode == http.StatusOK {
 				if token, ok := sessionCookie.Extract(r.Request.Header); ok {
-					a.auth.Forget(token)
+					return a.auth.Forget(r.Request.Context(), token)
 				}
 			}
 			return nil

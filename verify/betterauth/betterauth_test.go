@@ -135,7 +135,7 @@ func TestEveryAnswerEndsInItsStatus(t *testing.T) {
 			for how, header := range map[string]http.Header{
 				"cookie": byCookie(cookie, sign(secret, token)), "bearer": byBearer(token),
 			} {
-				ac, err := newAuth(t, v).Authenticate(t.Context(), header)
+				ac, err := standin.Authenticate(t.Context(), newAuth(t, v), header)
 				if got := standin.OutcomeOf(err); got != test.want || (ac == nil) != (err != nil) {
 					t.Errorf("%s: got %v, %+v, want %+v", how, ac, got, test.want)
 				}

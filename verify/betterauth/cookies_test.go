@@ -11,6 +11,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 	"github.com/grpc-sessionauth/sessionauth/verify/betterauth"
 	"github.com/grpc-sessionauth/sessionauth/verify/internal/standin"
 )
@@ -100,7 +101,7 @@ func TestCookiesHaveTheNamesThatTheyWereGiven(t *testing.T) {
 	if got := standin.OutcomeOf(func() error {
 		_, err := newAuth(t, v).Authenticate(t.Context(), byCookie("shop.session_token", "a"))
 		return err
-	}()); got.Reason != interceptor.ReasonMissingCredentials {
+	}()); got.Reason != string(reason.MissingCredentials) {
 		t.Errorf("by the name that the prefix makes: %+v", got)
 	}
 }
@@ -140,9 +141,9 @@ func TestADeferredRefreshIsPosted(t *testing.T) {
 		v := newVerifier(t, s.URL, append(test.opts, betterauth.WithPublicURL("https://auth.example.com:8443"))...)
 		call := &transport{}
 		ctx := grpc.NewContextWithServerTransportStream(t.Context(), call)
-		ac, err := newAuth(t, v).Authenticate(ctx, byCookie(cookie, sign(secret, token)))
-		if got := standin.OutcomeOf(err); got != test.outcome || err == nil && ac.Name != test.want {
-			t.Errorf("%s: %v, %+v", what, ac, got)
+		found, err := newAuth(t, v).Authenticate(ctx, byCookie(cookie, sign(secret, token)))
+		if got := standin.OutcomeOf(err); got != test.outcome || err == nil && found.Identity.AuthContext().Name != test.want {
+			t.Errorf("%s: %v, %+v", what, found.Identity, got)
 		}
 		if got := strings.Join(call.header["set-cookie"], "|"); got != test.cookie {
 			t.Errorf("%s: handed back %q, want %q", what, got, test.cookie)
@@ -165,7 +166,7 @@ func TestRolesAreATextOrAList(t *testing.T) {
 		`"admin, editor"`: "[admin editor]", `["admin","the editor, too"," "]`: "[admin the editor, too]", `null`: "[]", `""`: "[]", `[]`: "[]",
 	} {
 		s := serve(t, says(200, good(`"admin, editor"`, role)))
-		ac, err := newAuth(t, newVerifier(t, s.URL)).Authenticate(t.Context(), byBearer(token))
+		ac, err := standin.Authenticate(t.Context(), newAuth(t, newVerifier(t, s.URL)), byBearer(token))
 		if err != nil || fmt.Sprint(ac.Roles) != want {
 			t.Errorf("%s: %v, %v", role, ac, err)
 		}

@@ -590,7 +590,11 @@ func TestThroughTheInterceptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	call := func(token string) (*authcontext.AuthContext, error) {
-		return auth.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+		found, err := auth.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+		if found.Identity == nil {
+			return nil, err
+		}
+		return found.Identity.AuthContext(), err
 	}
 	if ac, err := call(sign(t, rsaKey, goodClaims())); err != nil || ac.Subject != "ada" {
 		t.Errorf("%v %v", ac, err)

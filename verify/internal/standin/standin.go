@@ -4,6 +4,7 @@ package standin
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +18,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 // Server gives every request one answer and remembers what it was asked.
@@ -151,6 +154,15 @@ func hijack(w http.ResponseWriter, use func(*net.TCPConn)) {
 	_ = conn.Close()
 }
 
+// Authenticate returns who an Authenticator says that makes this request.
+func Authenticate(ctx context.Context, a *interceptor.Authenticator, header http.Header) (*authcontext.AuthContext, error) {
+	found, err := a.Authenticate(ctx, header)
+	if found.Identity == nil {
+		return nil, err
+	}
+	return found.Identity.AuthContext(), err
+}
+
 // Outcome is how a call ends, as its client sees it. The zero value is success.
 type Outcome struct {
 	Code    codes.Code
@@ -161,10 +173,10 @@ type Outcome struct {
 
 // How calls end when there is no session, and when nobody could tell.
 var (
-	Invalid = Outcome{Code: codes.Unauthenticated, Message: "invalid session", Reason: interceptor.ReasonInvalidSession}
+	Invalid = Outcome{Code: codes.Unauthenticated, Message: "invalid session", Reason: string(reason.InvalidSession)}
 	Unknown = Outcome{
 		Code: codes.Unavailable, Message: "session verification unavailable",
-		Reason: interceptor.ReasonVerificationUnavailable,
+		Reason: string(reason.VerificationUnavailable),
 	}
 )
 
