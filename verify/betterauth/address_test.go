@@ -52,7 +52,7 @@ func TestTheClientsAddressIsTheOneThatAProxyWrote(t *testing.T) {
 		got := told(t, betterauth.WithClientAddress("x-forwarded-for", test.proxies), func(a *interceptor.Authenticator) {
 			header := byBearer(token)
 			header.Set("X-Forwarded-For", test.given)
-			header.Set("X-Real-Ip", "198.51.100.1") // the client's own idea
+			header.Set("X-Real-IP", "198.51.100.1") // the client's own idea
 			for range 2 {
 				if _, err := a.Authenticate(t.Context(), header); err != nil {
 					t.Fatal(err)

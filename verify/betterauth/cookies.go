@@ -73,16 +73,14 @@ func (c cookies) goesWith(tokenCookie, cookie string) bool {
 // line is what is sent as the Cookie header beside a session token. It is false where a
 // cookie cannot be sent.
 func (c cookies) line(tokenCookie string, header http.Header) (string, bool) {
-	line := tokenCookie
-	if c.data != "" {
-		for _, found := range c.appendData(nil, tokenCookie, header[c.Header()]) {
-			if !endpoint.IsVisible(found.Value) {
-				return "", false
-			}
-			line += "; " + found.Value
+	pairs := []string{tokenCookie}
+	for _, found := range c.appendData(nil, tokenCookie, header[c.Header()]) {
+		if !endpoint.IsVisible(found.Value) {
+			return "", false
 		}
+		pairs = append(pairs, found.Value)
 	}
-	return line, true
+	return strings.Join(pairs, "; "), true
 }
 
 // ours reports whether a cookie that better-auth sets is one of those that were sent with
