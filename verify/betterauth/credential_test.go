@@ -64,7 +64,7 @@ func TestOnlyTheChosenCredentialIsSentOn(t *testing.T) {
 			"Cookie: __Secure-" + cookie + "=" + signed,
 		},
 		"none of the other cookies": {
-			http.Header{"Cookie": {"ads=1; " + cookie + "=" + signed + "; better-auth.session_data=x; bank=2"}}, nil,
+			http.Header{"Cookie": {"ads=1; " + cookie + "=" + signed + "; better-auth.session_data=x; .1=y; =z; bank=2"}}, nil,
 			"Cookie: " + cookie + "=" + signed,
 		},
 		"one of two cookies of one name": {
