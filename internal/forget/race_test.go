@@ -1,0 +1,5 @@
+//go:build race
+
+package forget_test
+
+const raceEnabled = true
