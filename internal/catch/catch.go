@@ -1,98 +1,75 @@
-// Package secret holds the shared secrets by which services know each other.
-package secret
+// Package catch runs callbacks that may panic, end their goroutine or never return,
+// and turns each of these into an error.
+package catch
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"context"
 	"errors"
 	"fmt"
-	"strings"
-
-	"github.com/grpc-sessionauth/sessionauth/internal/headername"
-	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"runtime/debug"
 )
 
-const (
-	// DefaultHeader is where Connectum looks for the secret.
-	DefaultHeader = "x-gateway-secret"
-	// minLength is what 128 random bits take in hexadecimal, and maxLength bounds what
-	// is hashed for anybody, in bytes.
-	minLength, maxLength = 32, 1 << 10
-)
+// ErrGoexit is the error of a callback that ended its goroutine with
+// [runtime.Goexit], as testing.T.FailNow does.
+var ErrGoexit = errors.New("catch: the callback called runtime.Goexit")
 
-// Set is the shared secrets of callers and the header in which they are told.
-type Set struct {
-	Header  string // in lower case
-	plain   string // the header with "-" for "_" and "."
-	digests [][sha256.Size]byte
+// PanicError is the error of a callback that panicked. Neither Error nor any fmt
+// verb shows the value, which may hold anything.
+type PanicError struct {
+	Value any    // what was passed to panic; nil is possible, see Protect
+	Stack []byte // the stack of the goroutine that panicked
 }
 
-// New checks a header, and secrets, which the option of this name was given. The error
-// says what is wrong with each, and does not show it.
-func New(option, header string, all []string) (Set, error) {
-	s := Set{Header: strings.ToLower(header), plain: strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(header))}
-	var errs []error
-	if !authmd.Forwardable(header) || headername.IsIdentity(header) || strings.HasSuffix(s.Header, "-bin") {
-		errs = append(errs, fmt.Errorf("WithSecretHeader: %q cannot hold a secret", header))
-	}
-	for i, secret := range all {
-		if err := check(secret); err != nil {
-			errs = append(errs, fmt.Errorf("%s: secret %d %w", option, i+1, err))
+// Error returns a fixed text.
+func (*PanicError) Error() string { return "catch: the callback panicked" }
+
+// Format implements [fmt.Formatter]: the same text for every verb.
+func (e *PanicError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.Error())) }
+
+// Protect calls fn and returns nil when fn returned, or a [PanicError]. That fn did
+// not return is what counts, not what recover says: under GODEBUG=panicnil=1 that
+// is nil for panic(nil). A Goexit ends the calling goroutine all the same, as
+// nothing can stop it: Protect does not return then, and [Call] is what survives it.
+func Protect(fn func()) (err error) {
+	returned := false
+	defer func() {
+		if r := recover(); !returned {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
 		}
-		s.digests = append(s.digests, sha256.Sum256([]byte(secret)))
-	}
-	return s, errors.Join(errs...)
-}
-
-func check(secret string) error {
-	switch {
-	case len(secret) < minLength || len(secret) > maxLength:
-		return fmt.Errorf("has %d bytes, want %d to %d", len(secret), minLength, maxLength)
-	case strings.ContainsFunc(secret, func(r rune) bool { return r < '!' || r > '~' || r == ',' }):
-		return errors.New("holds a byte that is not visible ASCII, or a comma")
-	}
+	}()
+	fn()
+	returned = true
 	return nil
 }
 
-// IsHeader reports whether a key could be read as the header of the secret: see
-// headername.IsIdentity. It does so without a secret, too: callers that are known by their
-// certificates may send the one that others check.
-func (s *Set) IsHeader(key string) bool {
-	for headername.HasPrefix(key, headername.GatewayPrefix) && !headername.HasPrefix(s.plain, headername.GatewayPrefix) {
-		key = key[len(headername.GatewayPrefix):]
+// Call runs fn in a goroutine of its own and returns its answer, or the error of
+// ctx when that ends first: fn is then abandoned, its answer unused. A panic in
+// fn is a [PanicError], a Goexit is [ErrGoexit]; both come with the zero value.
+func Call[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
 	}
-	if !headername.HasPrefix(key, s.plain) {
-		return false
-	}
-	rest := key[len(s.plain):]
-	return rest == "" || len(rest) == len("-bin") && headername.HasPrefix(rest, "-bin")
-}
-
-// Told reports whether a header holds one of the secrets, and nothing else in its
-// place. Aliases of its name are not read.
-func (s *Set) Told(header map[string][]string) bool {
-	if len(s.digests) == 0 {
-		return false
-	}
-	told, times := "", 0
-	for key, values := range header {
-		if len(values) > 0 && strings.EqualFold(key, s.Header) {
-			told, times = values[0], times+len(values)
+	done := make(chan answer, 1)
+	go func() {
+		given := answer{err: ErrGoexit} // unless Protect returns
+		defer func() { done <- given }()
+		var a answer
+		if err := Protect(func() { a.value, a.err = fn(ctx) }); err != nil {
+			a = answer{err: err}
 		}
+		given = a
+	}()
+	select {
+	case a := <-done:
+		return a.value, a.err
+	case <-ctx.Done():
 	}
-	if times != 1 || len(told) > maxLength {
-		return false
+	select { // both were ready: an answer is worth more than a timeout
+	case a := <-done:
+		return a.value, a.err
+	default:
+		var zero T
+		return zero, ctx.Err()
 	}
-	digest, known := sha256.Sum256([]byte(told)), 0
-	for i := range s.digests { // all of them, whichever it is
-		known |= subtle.ConstantTimeCompare(digest[:], s.digests[i][:])
-	}
-	return known == 1
 }
-
-// Concealed is a secret that fmt does not find, wherever it looks: it prints what is
-// in the fields of a struct, too, and calls no methods of what is not exported.
-type Concealed func() string
-
-// Conceal returns secret as a [Concealed].
-func Conceal(secret string) Concealed { return func() string { return secret } }
