@@ -22,15 +22,17 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
-var accessDenied = refusal{codes.PermissionDenied, "access denied", interceptor.ReasonAccessDenied}
+var accessDenied = refusal{codes.PermissionDenied, "access denied", string(reason.AccessDenied)}
 
-func newAuthz(t *testing.T, opts ...interceptor.AuthzOption) *interceptor.Authorizer {
+func newAuthz(t *testing.T, opts ...authz.Option) *authz.Authorizer {
 	t.Helper()
-	a, err := interceptor.NewAuthz(opts...)
+	a, err := authz.New(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +52,8 @@ func authOf(t *testing.T, o *authtest.Owner, opts ...interceptor.Option) *interc
 var reader = authcontext.AuthContext{Subject: "ada", Roles: []string{"reader"}}
 
 // readers lets those with the role "reader" call every method.
-var readers = interceptor.WithRules(interceptor.Rule{
-	Name: "the-readers", Methods: []string{"grpc.testing.TestService/*"}, Effect: interceptor.EffectAllow, Roles: []string{"reader"},
+var readers = authz.WithRules(authz.Rule{
+	Name: "the-readers", Methods: []string{"grpc.testing.TestService/*"}, Effect: authz.Allow, Roles: []string{"reader"},
 })
 
 func TestRulesGuardEveryKindOfCall(t *testing.T) {
@@ -79,15 +81,15 @@ func TestDecisionsAreNotCachedWithTheIdentity(t *testing.T) {
 	good := o.SignIn(reader)
 	var mu sync.Mutex
 	allowed := true
-	authz := newAuthz(t, interceptor.WithRules(interceptor.Rule{
-		Name: "streams", Methods: []string{"grpc.testing.TestService/FullDuplexCall"}, Effect: interceptor.EffectAllow,
-	}), interceptor.WithAuthorize(func(_ context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error) {
+	rules := newAuthz(t, authz.WithRules(authz.Rule{
+		Name: "streams", Methods: []string{"grpc.testing.TestService/FullDuplexCall"}, Effect: authz.Allow,
+	}), authz.WithAuthorize(func(_ context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		return allowed && caller.Subject == "ada" && fullMethod == "/grpc.testing.TestService/UnaryCall", nil
 	}))
 	auth := authOf(t, &o, interceptor.WithCache(cache.Policy{TTL: time.Minute}))
-	client := serve(t, &service{}, append(auth.ServerOptions(), authz.ServerOptions()...)...)
+	client := serve(t, &service{}, append(auth.ServerOptions(), rules.ServerOptions()...)...)
 	if _, err := client.UnaryCall(bearer(t, good), &grpc_testing.SimpleRequest{}); err != nil {
 		t.Fatal(err)
 	}
@@ -112,11 +114,11 @@ func TestUnknownMethodsAreGuarded(t *testing.T) {
 		reached.Store(method, true)
 		return stream.SendMsg(&emptypb.Empty{})
 	})
-	authz := newAuthz(t, interceptor.WithDefaultPolicy(interceptor.EffectAllow), interceptor.WithRules(
-		interceptor.Rule{Name: "closed", Methods: []string{"pkg.Admin/*"}, Effect: interceptor.EffectDeny}))
+	rules := newAuthz(t, authz.WithDefaultPolicy(authz.Allow), authz.WithRules(
+		authz.Rule{Name: "closed", Methods: []string{"pkg.Admin/*"}, Effect: authz.Deny}))
 	var o authtest.Owner
 	good := o.SignIn(reader)
-	conn := dial(t, &service{}, append(append(authOf(t, &o).ServerOptions(), authz.ServerOptions()...), unknown)...)
+	conn := dial(t, &service{}, append(append(authOf(t, &o).ServerOptions(), rules.ServerOptions()...), unknown)...)
 	for _, method := range []string{
 		"/pkg.Admin/Delete", "//pkg.Admin/Delete", "/pkg.Admin//Delete", "/pkg.Admin/Delete/", "/x/pkg.Admin/Delete", "/pkg.Admin/", "/pkg.Admin",
 		"pkg.Admin/Delete", "pkg.Open/Get",
@@ -143,7 +145,7 @@ func TestADenialIsToldToTheServerAndNotToTheClient(t *testing.T) {
 	t.Parallel()
 	spans := tracetest.NewInMemoryExporter()
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
-	var seen *interceptor.DeniedError
+	var seen *authz.DeniedError
 	outer := grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		resp, err := handler(ctx, req)
 		errors.As(err, &seen)
@@ -160,7 +162,7 @@ func TestADenialIsToldToTheServerAndNotToTheClient(t *testing.T) {
 	if text := status.Convert(err).Proto().String(); strings.Contains(text, "readers") || strings.Contains(text, "role") {
 		t.Errorf("the client is told %s", text)
 	}
-	if seen == nil || seen.Rule != interceptor.RuleDefaultPolicy || seen.Method != "/grpc.testing.TestService/UnaryCall" ||
+	if seen == nil || seen.Rule != authz.RuleDefaultPolicy || seen.Method != "/grpc.testing.TestService/UnaryCall" ||
 		len(seen.Unmet) != 1 || seen.Unmet[0].Rule != "the-readers" || !slices.Equal(seen.Unmet[0].AnyRole, []string{"reader"}) {
 		t.Errorf("the server is told %+v", seen)
 	}

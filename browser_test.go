@@ -20,9 +20,10 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
-var foreign = refusal{codes.PermissionDenied, "origin not allowed", interceptor.ReasonOriginNotAllowed}
+var foreign = refusal{codes.PermissionDenied, "origin not allowed", string(reason.OriginNotAllowed)}
 
 func TestAllowedOrigins(t *testing.T) {
 	const app, evil = "https://app.example.com", "https://evil.example.com"

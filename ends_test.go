@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
@@ -651,19 +652,19 @@ func TestRetryInfoReachesTheClient(t *testing.T) {
 	}
 }
 
-func TestCheckNamesPatternsThatMatchNothing(t *testing.T) {
+func TestTheAuditNamesPatternsThatMatchNothing(t *testing.T) {
 	server := grpc.NewServer()
 	grpc_testing.RegisterTestServiceServer(server, &service{})
 	o := newOwner()
 	a := newAuth(t, o, interceptor.WithSkipMethods("grpc.testing.TestService/UnaryCall", "/grpc.testing.TestService/*", "*"))
-	if err := a.Check(server); err != nil {
+	if err := authz.Audit(server, a, nil).Without(authz.NoInterceptor).Err(); err != nil {
 		t.Error(err)
 	}
 	a = newAuth(t, o, interceptor.WithSkipMethods("grpc.testing.TestService/UnaryCal", "grpc.testing.TestService/EmptyCall", "other.Service/*"))
-	want := `interceptor: WithSkipMethods: "grpc.testing.TestService/UnaryCal" matches no method of the server
-interceptor: WithSkipMethods: "other.Service/*" matches no method of the server`
-	if err := a.Check(server); err == nil || err.Error() != want {
-		t.Errorf("Check = %v, want\n%s", err, want)
+	want := `authz: grpc.testing.TestService/UnaryCal: this pattern of WithSkipMethods matches no method of the server
+authz: other.Service/*: this pattern of WithSkipMethods matches no method of the server`
+	if err := authz.Audit(server, a, nil).Without(authz.NoInterceptor).Err(); err == nil || err.Error() != want {
+		t.Errorf("the audit says %v, want\n%s", err, want)
 	}
 }
 

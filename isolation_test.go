@@ -24,6 +24,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 // everything makes an identity of all that the verifier is given, so that an
@@ -354,11 +355,11 @@ func TestACallerThatGivesUpGetsItsOwnStatus(t *testing.T) {
 					cancel()
 				}()
 				_, err = a.Authenticate(cancelled, header)
-				refusal{codes.Canceled, "context canceled", interceptor.ReasonVerificationUnavailable}.check(t, err)
+				refusal{codes.Canceled, "context canceled", string(reason.VerificationUnavailable)}.check(t, err)
 				hasty, cancelHasty := context.WithTimeout(t.Context(), time.Second)
 				defer cancelHasty()
 				_, err = a.Authenticate(hasty, header)
-				refusal{codes.DeadlineExceeded, "context deadline exceeded", interceptor.ReasonVerificationUnavailable}.check(t, err)
+				refusal{codes.DeadlineExceeded, "context deadline exceeded", string(reason.VerificationUnavailable)}.check(t, err)
 			})
 		})
 	}

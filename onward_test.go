@@ -26,20 +26,22 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/clientauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 var (
-	notForwarded    = refusal{codes.Internal, "identity cannot be forwarded", interceptor.ReasonIdentityNotForwarded}
-	noCredential    = refusal{codes.Unauthenticated, "credential unavailable", interceptor.ReasonCredentialUnavailable}
-	delayed         = refusal{codes.Unavailable, "credential unavailable", interceptor.ReasonCredentialUnavailable}
+	notForwarded    = refusal{codes.Internal, "identity cannot be forwarded", string(reason.IdentityNotForwarded)}
+	noCredential    = refusal{codes.Unauthenticated, "credential unavailable", string(reason.CredentialUnavailable)}
+	delayed         = refusal{codes.Unavailable, "credential unavailable", string(reason.CredentialUnavailable)}
 	refusedInsecure = refusal{codes.Unauthenticated, "transport: cannot send secure credentials on an insecure connection", ""}
 )
 
-func newForwarder(t *testing.T, opts ...interceptor.ForwardOption) *interceptor.Forwarder {
+func newForwarder(t *testing.T, opts ...clientauth.Option) *clientauth.Forwarder {
 	t.Helper()
-	f, err := interceptor.NewForwarder(opts...)
+	f, err := clientauth.NewForwarder(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +149,7 @@ func TestIdentityTravelsFromServiceToService(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		onward := newForwarder(t, interceptor.WithSharedSecret(gatewaySecret), interceptor.WithForwardedClaims("org", "absent"), interceptor.WithInsecureTransport())
+		onward := newForwarder(t, clientauth.WithSharedSecret(gatewaySecret), clientauth.WithForwardedClaims("org", "absent"), clientauth.WithInsecureTransport())
 		trusting := newGateway(t, interceptor.WithSharedSecrets(gatewaySecret)).ServerOptions()
 
 		last := &recorder{}
@@ -196,7 +198,7 @@ func TestForwarderReplacesWhatTheCallCarries(t *testing.T) {
 		},
 		"without one": {nil, map[string]string{"x-gateway-secret": gatewaySecret}},
 	}
-	onward := newForwarder(t, interceptor.WithSharedSecret(gatewaySecret), interceptor.WithInsecureTransport())
+	onward := newForwarder(t, clientauth.WithSharedSecret(gatewaySecret), clientauth.WithInsecureTransport())
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			srv := &service{}
@@ -232,7 +234,7 @@ func TestForwarderWithoutAnIdentity(t *testing.T) {
 	}
 	eachKind(t, func(t *testing.T, call func(context.Context, grpc_testing.TestServiceClient, string) (string, error)) {
 		srv := &service{}
-		client := serveTo(t, srv, nil, newForwarder(t, interceptor.WithRequiredIdentity()).DialOptions()...)
+		client := serveTo(t, srv, nil, newForwarder(t, clientauth.WithRequiredIdentity()).DialOptions()...)
 		_, err := call(with(t, "x-auth-subject", "mallory"), client, "")
 		missing.check(t, err)
 		if srv.lastSeen() != nil {
@@ -257,7 +259,7 @@ func TestForwarderSendsAWholeIdentityOrNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			eachKind(t, func(t *testing.T, call func(context.Context, grpc_testing.TestServiceClient, string) (string, error)) {
 				srv := &service{}
-				client := serveTo(t, srv, nil, newForwarder(t, interceptor.WithForwardedClaims("secret-claim"), interceptor.WithInsecureTransport()).DialOptions()...)
+				client := serveTo(t, srv, nil, newForwarder(t, clientauth.WithForwardedClaims("secret-claim"), clientauth.WithInsecureTransport()).DialOptions()...)
 				spans := tracetest.NewSpanRecorder()
 				ctx, span := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test").Start(onBehalfOf(t, ac), "rpc")
 				_, err := call(ctx, client, "")
@@ -279,7 +281,7 @@ func TestForwarderSendsAWholeIdentityOrNone(t *testing.T) {
 }
 
 func TestNothingIsSentOverAnInsecureConnection(t *testing.T) {
-	bearer, err := interceptor.NewBearerCredentials(interceptor.StaticToken("t0k3n"))
+	bearer, err := clientauth.NewBearer(clientauth.StaticToken("t0k3n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,10 +290,10 @@ func TestNothingIsSentOverAnInsecureConnection(t *testing.T) {
 		ac   *authcontext.AuthContext
 	}{
 		"an identity": {newForwarder(t).DialOptions(), &authcontext.AuthContext{Subject: "ann"}},
-		"a secret":    {newForwarder(t, interceptor.WithSharedSecret(gatewaySecret)).DialOptions(), nil},
+		"a secret":    {newForwarder(t, clientauth.WithSharedSecret(gatewaySecret)).DialOptions(), nil},
 		"a token":     {bearer.DialOptions(), nil},
 		"one that may and one that may not": {
-			append(newForwarder(t, interceptor.WithInsecureTransport()).DialOptions(), bearer.DialOptions()...), &authcontext.AuthContext{Subject: "ann"},
+			append(newForwarder(t, clientauth.WithInsecureTransport()).DialOptions(), bearer.DialOptions()...), &authcontext.AuthContext{Subject: "ann"},
 		},
 	}
 	for name, test := range tests {
@@ -307,7 +309,7 @@ func TestNothingIsSentOverAnInsecureConnection(t *testing.T) {
 		})
 	}
 	t.Run("credentials of a call that may not", func(t *testing.T) {
-		client := serveTo(t, &service{}, nil, newForwarder(t, interceptor.WithInsecureTransport()).DialOptions()...)
+		client := serveTo(t, &service{}, nil, newForwarder(t, clientauth.WithInsecureTransport()).DialOptions()...)
 		_, err := client.UnaryCall(with(t), &grpc_testing.SimpleRequest{}, grpc.PerRPCCredentials(perCall{secure: true}))
 		refusedInsecure.check(t, err)
 	})
@@ -323,17 +325,17 @@ func TestCredentialsCarryTheToken(t *testing.T) {
 	owner := newOwner("t0k3n", "second")
 	tokens := []string{"t0k3n", "second"}
 	var asked atomic.Int64
-	refreshed := interceptor.TokenFunc(func(context.Context) (string, error) { return tokens[(asked.Add(1)-1)%2], nil })
-	for name, source := range map[string]interceptor.TokenSource{"static": interceptor.StaticToken("t0k3n"), "refreshed": refreshed} {
-		bearer, err := interceptor.NewBearerCredentials(source, interceptor.WithInsecureTransport(), nil)
+	refreshed := clientauth.TokenFunc(func(context.Context) (string, error) { return tokens[(asked.Add(1)-1)%2], nil })
+	for name, source := range map[string]clientauth.TokenSource{"static": clientauth.StaticToken("t0k3n"), "refreshed": refreshed} {
+		bearer, err := clientauth.NewBearer(source, clientauth.WithInsecureTransport(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cookie, err := interceptor.NewCookieCredentials("session", source, interceptor.WithInsecureTransport())
+		cookie, err := clientauth.NewCookie("session", source, clientauth.WithInsecureTransport())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for form, carried := range map[string]*interceptor.Credentials{"bearer": bearer, "cookie": cookie} {
+		for form, carried := range map[string]*clientauth.Credentials{"bearer": bearer, "cookie": cookie} {
 			for how, opts := range map[string][]grpc.DialOption{
 				"interceptors":           carried.DialOptions(),
 				"credentials":            {grpc.WithPerRPCCredentials(carried)},
@@ -348,7 +350,7 @@ func TestCredentialsCarryTheToken(t *testing.T) {
 					client := serveTo(t, &service{}, a.ServerOptions(), opts...)
 					eachKind(t, func(t *testing.T, call func(context.Context, grpc_testing.TestServiceClient, string) (string, error)) {
 						want := "user-of-t0k3n"
-						if source, ok := source.(interceptor.TokenFunc); ok && source != nil {
+						if source, ok := source.(clientauth.TokenFunc); ok && source != nil {
 							want = "user-of-" + tokens[asked.Load()%2]
 						}
 						if subject, err := call(with(t), client, want); err != nil || subject != want {
@@ -362,11 +364,11 @@ func TestCredentialsCarryTheToken(t *testing.T) {
 }
 
 func TestCredentialsReplaceThoseOfTheCall(t *testing.T) {
-	bearer, err := interceptor.NewBearerCredentials(interceptor.StaticToken("t0k3n"), interceptor.WithInsecureTransport())
+	bearer, err := clientauth.NewBearer(clientauth.StaticToken("t0k3n"), clientauth.WithInsecureTransport())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cookie, err := interceptor.NewCookieCredentials("session", interceptor.StaticToken("t0k3n"), interceptor.WithInsecureTransport())
+	cookie, err := clientauth.NewCookie("session", clientauth.StaticToken("t0k3n"), clientauth.WithInsecureTransport())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +377,7 @@ func TestCredentialsReplaceThoseOfTheCall(t *testing.T) {
 		"cookie", "session=stale", "cookie", "other=stale", "grpcgateway-cookie", "session=stale", "x-kept", "kept",
 	}
 	for name, test := range map[string]struct {
-		carried *interceptor.Credentials
+		carried *clientauth.Credentials
 		key     string
 		want    string
 	}{
@@ -420,12 +422,12 @@ func TestCredentialsFailTheCall(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			source := interceptor.TokenFunc(func(context.Context) (string, error) { return test.token, test.err })
-			bearer, err := interceptor.NewBearerCredentials(source, interceptor.WithInsecureTransport())
+			source := clientauth.TokenFunc(func(context.Context) (string, error) { return test.token, test.err })
+			bearer, err := clientauth.NewBearer(source, clientauth.WithInsecureTransport())
 			if err != nil {
 				t.Fatal(err)
 			}
-			cookie, err := interceptor.NewCookieCredentials("session", source, interceptor.WithInsecureTransport())
+			cookie, err := clientauth.NewCookie("session", source, clientauth.WithInsecureTransport())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -454,11 +456,11 @@ type okayStatus struct{ error }
 func (okayStatus) GRPCStatus() *status.Status { return status.New(codes.OK, "") }
 
 func TestATokenThatTakesTooLong(t *testing.T) {
-	source := interceptor.TokenFunc(func(ctx context.Context) (string, error) {
+	source := clientauth.TokenFunc(func(ctx context.Context) (string, error) {
 		<-ctx.Done()
 		return "", errors.New("gave up")
 	})
-	carried, err := interceptor.NewBearerCredentials(source, interceptor.WithInsecureTransport())
+	carried, err := clientauth.NewBearer(source, clientauth.WithInsecureTransport())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -472,23 +474,23 @@ func TestATokenThatTakesTooLong(t *testing.T) {
 }
 
 func TestClientsRefuseBadOptions(t *testing.T) {
-	const badToken = "interceptor: NewBearerCredentials: the token is empty, too long, or holds a byte that is not visible ASCII, or a comma"
-	const badValue = "interceptor: NewCookieCredentials: the token is empty, too long, or not the value of a cookie"
+	const badToken = "clientauth: NewBearer: the token is empty, too long, or holds a byte that is not visible ASCII, or a comma"
+	const badValue = "clientauth: NewCookie: the token is empty, too long, or not the value of a cookie"
 	bearer := func(token string) func() (any, error) {
-		return func() (any, error) { return interceptor.NewBearerCredentials(interceptor.StaticToken(token)) }
+		return func() (any, error) { return clientauth.NewBearer(clientauth.StaticToken(token)) }
 	}
 	cookie := func(name, token string) func() (any, error) {
-		return func() (any, error) { return interceptor.NewCookieCredentials(name, interceptor.StaticToken(token)) }
+		return func() (any, error) { return clientauth.NewCookie(name, clientauth.StaticToken(token)) }
 	}
-	forwarder := func(opts ...interceptor.ForwardOption) func() (any, error) {
-		return func() (any, error) { return interceptor.NewForwarder(opts...) }
+	forwarder := func(opts ...clientauth.Option) func() (any, error) {
+		return func() (any, error) { return clientauth.NewForwarder(opts...) }
 	}
 	tests := map[string]struct {
 		make func() (any, error)
 		want string
 	}{
-		"no source":                 {func() (any, error) { return interceptor.NewBearerCredentials(nil) }, "interceptor: NewBearerCredentials needs a TokenSource"},
-		"a nil func":                {func() (any, error) { return interceptor.NewCookieCredentials("a", interceptor.TokenFunc(nil)) }, "interceptor: NewCookieCredentials needs a TokenSource"},
+		"no source":                 {func() (any, error) { return clientauth.NewBearer(nil) }, "clientauth: NewBearer needs a TokenSource"},
+		"a nil func":                {func() (any, error) { return clientauth.NewCookie("a", clientauth.TokenFunc(nil)) }, "clientauth: NewCookie needs a TokenSource"},
 		"no token":                  {bearer(""), badToken},
 		"a token with CR and LF":    {bearer("t0k3n\r\n"), badToken},
 		"a token with NUL":          {bearer("t0k3n\x00"), badToken},
@@ -501,14 +503,14 @@ func TestClientsRefuseBadOptions(t *testing.T) {
 		"a value with a comma":      {cookie("session", "t0k3n,"), badValue},
 		"a value in quotes":         {cookie("session", `"t0k3n"`), badValue},
 		"a value with a backslash":  {cookie("session", `t0k3n\`), badValue},
-		"no name":                   {cookie("", "t0k3n"), `interceptor: NewCookieCredentials: "" is no name of a cookie`},
-		"a name with an equal sign": {cookie("a=b", "t0k3n"), `interceptor: NewCookieCredentials: "a=b" is no name of a cookie`},
-		"a name with a semicolon":   {cookie("a;b", "t0k3n"), `interceptor: NewCookieCredentials: "a;b" is no name of a cookie`},
-		"a name with a space":       {cookie("a b", "t0k3n"), `interceptor: NewCookieCredentials: "a b" is no name of a cookie`},
-		"a name with a line":        {cookie("a\r\nb", "t0k3n"), `interceptor: NewCookieCredentials: "a\r\nb" is no name of a cookie`},
-		"a short secret":            {forwarder(nil, interceptor.WithSharedSecret("t0k3n")), "interceptor: WithSharedSecret: secret 1 has 5 bytes, want 32 to 1024"},
-		"a claim without a name":    {forwarder(interceptor.WithForwardedClaims("org", "")), "interceptor: WithForwardedClaims: an empty name"},
-		"a bad header":              {forwarder(interceptor.WithSecretHeader("a b")), `interceptor: WithSecretHeader: "a b" cannot hold a secret`},
+		"no name":                   {cookie("", "t0k3n"), `clientauth: NewCookie: "" is no name of a cookie`},
+		"a name with an equal sign": {cookie("a=b", "t0k3n"), `clientauth: NewCookie: "a=b" is no name of a cookie`},
+		"a name with a semicolon":   {cookie("a;b", "t0k3n"), `clientauth: NewCookie: "a;b" is no name of a cookie`},
+		"a name with a space":       {cookie("a b", "t0k3n"), `clientauth: NewCookie: "a b" is no name of a cookie`},
+		"a name with a line":        {cookie("a\r\nb", "t0k3n"), `clientauth: NewCookie: "a\r\nb" is no name of a cookie`},
+		"a short secret":            {forwarder(nil, clientauth.WithSharedSecret("t0k3n")), "clientauth: WithSharedSecret: secret 1 has 5 bytes, want 32 to 1024"},
+		"a claim without a name":    {forwarder(clientauth.WithForwardedClaims("org", "")), "clientauth: WithForwardedClaims: an empty name"},
+		"a bad header":              {forwarder(clientauth.WithSecretHeader("a b")), `clientauth: WithSecretHeader: "a b" cannot hold a secret`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -522,16 +524,16 @@ func TestClientsRefuseBadOptions(t *testing.T) {
 
 func TestClientsAreNotPrinted(t *testing.T) {
 	const token = "t0k3n"
-	source := interceptor.StaticToken(token)
-	bearer, err := interceptor.NewBearerCredentials(source)
+	source := clientauth.StaticToken(token)
+	bearer, err := clientauth.NewBearer(source)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cookie, err := interceptor.NewCookieCredentials("session", source)
+	cookie, err := clientauth.NewCookie("session", source)
 	if err != nil {
 		t.Fatal(err)
 	}
-	onward := newForwarder(t, interceptor.WithSharedSecret(gatewaySecret))
+	onward := newForwarder(t, clientauth.WithSharedSecret(gatewaySecret))
 	options := map[string]any{}
 	record := func(name string) grpc.UnaryInvoker {
 		return func(_ context.Context, _ string, _, _ any, _ *grpc.ClientConn, opts ...grpc.CallOption) error {
@@ -571,4 +573,4 @@ func TestClientsAreNotPrinted(t *testing.T) {
 	}
 }
 
-var _ credentials.PerRPCCredentials = (*interceptor.Credentials)(nil)
+var _ credentials.PerRPCCredentials = (*clientauth.Credentials)(nil)

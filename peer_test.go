@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/clientauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
@@ -243,14 +244,14 @@ func TestSecretOrPeerWillDo(t *testing.T) {
 	own, others := ca.issue(t, dnsNames("orders.internal")), ca.issue(t, dnsNames("others.internal"))
 	tests := map[string]struct {
 		own    *tls.Certificate
-		secret []interceptor.ForwardOption
+		secret []clientauth.Option
 		want   bool
 	}{
 		"the certificate":                   {&own, nil, true},
-		"the secret":                        {nil, []interceptor.ForwardOption{interceptor.WithSharedSecret(gatewaySecret)}, true},
-		"the secret, another certificate":   {&others, []interceptor.ForwardOption{interceptor.WithSharedSecret(gatewaySecret)}, true},
-		"the certificate, another secret":   {&own, []interceptor.ForwardOption{interceptor.WithSharedSecret(newSecret)}, true},
-		"another certificate, other secret": {&others, []interceptor.ForwardOption{interceptor.WithSharedSecret(newSecret)}, false},
+		"the secret":                        {nil, []clientauth.Option{clientauth.WithSharedSecret(gatewaySecret)}, true},
+		"the secret, another certificate":   {&others, []clientauth.Option{clientauth.WithSharedSecret(gatewaySecret)}, true},
+		"the certificate, another secret":   {&own, []clientauth.Option{clientauth.WithSharedSecret(newSecret)}, true},
+		"another certificate, other secret": {&others, []clientauth.Option{clientauth.WithSharedSecret(newSecret)}, false},
 		"neither":                           {nil, nil, false},
 	}
 	for name, test := range tests {

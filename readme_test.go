@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -142,13 +142,13 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 	names := []string{
 		telemetry.ScopeName, telemetry.SpanVerify, telemetry.MetricDuration, telemetry.MetricAuthentications,
 		telemetry.MetricEntries, string(telemetry.KeyResult), string(telemetry.KeyErrorType), string(telemetry.KeyEntry),
-		interceptor.ReasonMissingCredentials, interceptor.ReasonAmbiguousCredentials, interceptor.ReasonInvalidSession,
-		interceptor.ReasonSessionExpired, interceptor.ReasonVerificationFailed, interceptor.ReasonVerificationUnavailable,
-		interceptor.ReasonOriginNotAllowed, interceptor.ReasonAccessDenied, interceptor.ReasonAuthorizationFailed,
-		interceptor.ReasonAuthorizationUnavailable, string(telemetry.KeyDecision), string(telemetry.KeyRule),
+		string(reason.MissingCredentials), string(reason.AmbiguousCredentials), string(reason.InvalidSession),
+		string(reason.SessionExpired), string(reason.VerificationFailed), string(reason.VerificationUnavailable),
+		string(reason.OriginNotAllowed), string(reason.AccessDenied), string(reason.AuthorizationFailed),
+		string(reason.AuthorizationUnavailable), string(telemetry.KeyDecision), string(telemetry.KeyRule),
 		string(telemetry.KeyMissingRoles), string(telemetry.KeyMissingScopes), telemetry.EventUnmet,
-		interceptor.ReasonUntrustedCaller, interceptor.ReasonMalformedIdentity,
-		interceptor.ReasonIdentityNotForwarded, interceptor.ReasonCredentialUnavailable,
+		string(reason.UntrustedCaller), string(reason.MalformedIdentity),
+		string(reason.IdentityNotForwarded), string(reason.CredentialUnavailable),
 	}
 	for r := telemetry.Rejected; r.String() != "unknown"; r++ {
 		names = append(names, r.String())

@@ -25,6 +25,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -296,13 +297,13 @@ func (want refusal) check(t *testing.T, err error) {
 }
 
 var (
-	missing     = refusal{codes.Unauthenticated, "missing credentials", interceptor.ReasonMissingCredentials}
-	ambiguous   = refusal{codes.Unauthenticated, "ambiguous credentials", interceptor.ReasonAmbiguousCredentials}
-	invalid     = refusal{codes.Unauthenticated, "invalid session", interceptor.ReasonInvalidSession}
-	expired     = refusal{codes.Unauthenticated, "invalid session", interceptor.ReasonSessionExpired}
-	notVerified = refusal{codes.Unauthenticated, "session verification failed", interceptor.ReasonVerificationFailed}
-	notMapped   = refusal{codes.Unauthenticated, "session mapping failed", interceptor.ReasonVerificationFailed}
-	unavailable = refusal{codes.Unavailable, "session verification unavailable", interceptor.ReasonVerificationUnavailable}
+	missing     = refusal{codes.Unauthenticated, "missing credentials", string(reason.MissingCredentials)}
+	ambiguous   = refusal{codes.Unauthenticated, "ambiguous credentials", string(reason.AmbiguousCredentials)}
+	invalid     = refusal{codes.Unauthenticated, "invalid session", string(reason.InvalidSession)}
+	expired     = refusal{codes.Unauthenticated, "invalid session", string(reason.SessionExpired)}
+	notVerified = refusal{codes.Unauthenticated, "session verification failed", string(reason.VerificationFailed)}
+	notMapped   = refusal{codes.Unauthenticated, "session mapping failed", string(reason.VerificationFailed)}
+	unavailable = refusal{codes.Unavailable, "session verification unavailable", string(reason.VerificationUnavailable)}
 )
 
 // headersOfLast is lastHeader for when there may have been no verification.

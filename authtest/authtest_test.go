@@ -20,6 +20,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
@@ -180,7 +181,7 @@ func TestAuditFailsATest(t *testing.T) {
 		t.Errorf("got %q", tb.failed)
 	}
 	tb.failed = nil
-	authtest.Audit(tb, server, auth, nil, interceptor.NoMatch)
+	authtest.Audit(tb, server, auth, nil, authz.NoMatch)
 	if len(tb.failed) != 0 {
 		t.Errorf("excepted: %q", tb.failed)
 	}

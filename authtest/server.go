@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 )
 
 // bufferSize is that of the connection in memory, in bytes.
@@ -23,8 +23,8 @@ func Serve(tb TB, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.
 }
 
 // ServeTo is [Serve] for a client with these options, such as those of an
-// interceptor.Forwarder. Nothing of the connection leaves the process, but grpc knows it as
-// one that is not encrypted: see interceptor.WithInsecureTransport.
+// clientauth.Forwarder. Nothing of the connection leaves the process, but grpc knows it as
+// one that is not encrypted: see clientauth.WithInsecureTransport.
 func ServeTo(
 	tb TB, register func(*grpc.Server), serverOpts []grpc.ServerOption, dialOpts ...grpc.DialOption,
 ) *grpc.ClientConn {
@@ -53,14 +53,14 @@ func ServeTo(
 	return conn
 }
 
-// Audit fails a test for everything that interceptor.Audit finds but for findings of the
-// excepted kinds. Either authn or authz may be nil.
+// Audit fails a test for everything that authz.Audit finds but for findings of the
+// excepted kinds. Either authn or rules may be nil.
 func Audit(
-	tb TB, server interceptor.ServiceInfoProvider, authn interceptor.ServerAuth, authz *interceptor.Authorizer,
-	except ...interceptor.FindingKind,
+	tb TB, server authz.ServiceInfoProvider, authn authz.Authn, rules *authz.Authorizer,
+	except ...authz.FindingKind,
 ) {
 	tb.Helper()
-	for _, found := range interceptor.Audit(server, authn, authz).Without(except...) {
+	for _, found := range authz.Audit(server, authn, rules).Without(except...) {
 		tb.Errorf("authtest: %s", found)
 	}
 }

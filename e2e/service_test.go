@@ -17,6 +17,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -118,13 +119,13 @@ func (c client) refuse(t *testing.T, code codes.Code, reason string, pairs ...st
 // invalid is refuse for a session that is none.
 func (c client) invalid(t *testing.T, pairs ...string) {
 	t.Helper()
-	_ = c.refuse(t, codes.Unauthenticated, interceptor.ReasonInvalidSession, pairs...)
+	_ = c.refuse(t, codes.Unauthenticated, string(reason.InvalidSession), pairs...)
 }
 
 // unavailable is refuse for an owner that cannot be asked.
 func (c client) unavailable(t *testing.T, pairs ...string) error {
 	t.Helper()
-	return c.refuse(t, codes.Unavailable, interceptor.ReasonVerificationUnavailable, pairs...)
+	return c.refuse(t, codes.Unavailable, string(reason.VerificationUnavailable), pairs...)
 }
 
 func reasonOf(err error) string {

@@ -17,6 +17,9 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/method"
+	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
@@ -90,7 +93,9 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 	}
 	a.extractors, errs[1] = parseExtractors(c.extractors)
 	a.keyHeaders, errs[2] = parseKeyHeaders(c.keyHeaders)
-	a.skip, errs[3] = newMethodSet(c.skip)
+	if a.skip, errs[3] = method.NewSet(c.skip); errs[3] != nil {
+		errs[3] = prefixed(errs[3])
+	}
 	a.instruments, errs[4] = telemetry.New(c.tracers, c.meters)
 	if c.policy != nil {
 		a.cache, errs[5] = cache.New[*identity](*c.policy)
@@ -173,7 +178,7 @@ func (a *Authenticator) authenticate(ctx context.Context, r *request) (*identity
 	}
 	switch {
 	case refused != nil:
-		a.instruments.Record(ctx, result, refused.kind, refused.by)
+		a.instruments.Record(ctx, result, refused.Type, refused.By)
 		return nil, refused
 	case result == telemetry.Shared:
 		a.instruments.Record(ctx, result, telemetry.NoError, id.verifiedBy())
@@ -184,7 +189,7 @@ func (a *Authenticator) authenticate(ctx context.Context, r *request) (*identity
 }
 
 // decide is authenticate with how the answer was come by.
-func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, result telemetry.Result, refused *failure) {
+func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, result telemetry.Result, refused *refusal.Refusal) {
 	defer func() {
 		if r := recover(); r != nil {
 			id, result, refused = nil, telemetry.Rejected, a.panicked(ctx)
@@ -197,13 +202,13 @@ func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, r
 	case r.token == "" && a.optional:
 		return nil, telemetry.Anonymous, nil
 	case r.token == "":
-		return nil, telemetry.Rejected, missingCredentials
+		return nil, telemetry.Rejected, refusal.MissingCredentials
 	}
 	return a.identify(ctx, r)
 }
 
 // again is identify for an open stream, which is counted once only.
-func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, refused *failure) {
+func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, refused *refusal.Refusal) {
 	defer func() {
 		if r := recover(); r != nil {
 			id, refused = nil, a.panicked(ctx)
@@ -215,13 +220,13 @@ func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, re
 
 // panicked is the failure of a call in which an Extractor or the func of
 // WithKeyContext panicked. What it said may hold the credential.
-func (a *Authenticator) panicked(ctx context.Context) *failure {
-	telemetry.RecordException(ctx, exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
-	return verificationFailed
+func (a *Authenticator) panicked(ctx context.Context) *refusal.Refusal {
+	telemetry.RecordException(ctx, redact.Exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
+	return refusal.VerificationFailed
 }
 
 // identify returns the identity behind the credentials of a call.
-func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, telemetry.Result, *failure) {
+func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal) {
 	if a.cache == nil {
 		id, refused := a.verifyAlone(ctx, r)
 		return id, telemetry.Verified, refused

@@ -3,6 +3,8 @@ package interceptor
 import (
 	"crypto/x509"
 	"net/url"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 )
 
 // ReadMetadataByCopy makes the interceptors read metadata as they would if
@@ -17,13 +19,7 @@ func ReadMetadataByCopy() (restore func()) {
 func ReadsMetadataInPlace() bool { return incomingKey != nil }
 
 // IsIdentityHeader and MatchMethod are for the fuzz targets.
-var IsIdentityHeader = isIdentityHeader
-
-// MatchMethod parses patterns and matches fullMethod against them.
-func MatchMethod(fullMethod string, patterns ...string) (bool, error) {
-	s, err := newMethodSet(patterns)
-	return err == nil && s.match(fullMethod), err
-}
+var IsIdentityHeader = headername.IsIdentity
 
 // TrustsSPIFFE parses a pattern of WithTrustedPeers and reports whether it trusts a
 // certificate for this SPIFFE ID.

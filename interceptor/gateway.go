@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/method"
+	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
+	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -21,7 +27,7 @@ import (
 type GatewayAuth struct {
 	front
 
-	secrets     secrets
+	secrets     secret.Set
 	peers       peers
 	unbounded   bool // streams outlive their identities
 	instruments *telemetry.Instruments
@@ -51,9 +57,13 @@ func NewGatewayAuth(opts ...GatewayOption) (*GatewayAuth, error) {
 	if !c.trusting {
 		errs[0] = errors.New("interceptor: NewGatewayAuth needs WithSharedSecrets or WithTrustedPeers")
 	}
-	g.secrets, errs[1] = parseSecrets("WithSharedSecrets", c.header, c.secrets)
+	if g.secrets, errs[1] = secret.New("WithSharedSecrets", c.header, c.secrets); errs[1] != nil {
+		errs[1] = prefixed(errs[1])
+	}
 	g.peers, errs[2] = parsePeers(c.peers)
-	g.skip, errs[3] = newMethodSet(c.skip)
+	if g.skip, errs[3] = method.NewSet(c.skip); errs[3] != nil {
+		errs[3] = prefixed(errs[3])
+	}
 	g.instruments, errs[4] = telemetry.New(c.tracers, c.meters)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
@@ -69,9 +79,6 @@ func (g *GatewayAuth) ServerOptions() []grpc.ServerOption {
 		grpc.ChainStreamInterceptor(g.StreamServerInterceptor()),
 	}
 }
-
-// Check does what [Authenticator.Check] does.
-func (g *GatewayAuth) Check(server ServiceInfoProvider) error { return g.skip.check(server) }
 
 // UnaryServerInterceptor returns the interceptor for unary calls. Use it together with
 // [GatewayAuth.StreamServerInterceptor], or streams are open to anyone.
@@ -132,7 +139,7 @@ func (*GatewayAuth) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Gateway
 func (g *GatewayAuth) admit(ctx context.Context, fullMethod string) (context.Context, *identity, error) {
 	md := incomingMetadata(ctx) // its keys may be in any case, if another interceptor made it
 	visible := withoutIncoming(ctx, md, g.hides)
-	if g.skip.match(fullMethod) {
+	if g.skip.Match(fullMethod) {
 		return visible, nil, nil
 	}
 	id, err := g.authenticate(ctx, md)
@@ -140,12 +147,14 @@ func (g *GatewayAuth) admit(ctx context.Context, fullMethod string) (context.Con
 }
 
 // hides reports whether handlers must not see a key.
-func (g *GatewayAuth) hides(key string) bool { return isIdentityHeader(key) || g.secrets.isHeader(key) }
+func (g *GatewayAuth) hides(key string) bool {
+	return headername.IsIdentity(key) || g.secrets.IsHeader(key)
+}
 
 func (g *GatewayAuth) authenticate(ctx context.Context, header map[string][]string) (*identity, error) {
 	ac, result, refused := g.decide(ctx, header)
 	if refused != nil {
-		g.instruments.Record(ctx, result, refused.kind, trace.SpanContext{})
+		g.instruments.Record(ctx, result, refused.Type, trace.SpanContext{})
 		return nil, refused
 	}
 	g.instruments.Record(ctx, result, telemetry.NoError, trace.SpanContext{})
@@ -156,21 +165,21 @@ func (g *GatewayAuth) authenticate(ctx context.Context, header map[string][]stri
 }
 
 // decide is authenticate with how the answer was come by.
-func (g *GatewayAuth) decide(ctx context.Context, header map[string][]string) (*authcontext.AuthContext, telemetry.Result, *failure) {
-	if !g.secrets.told(header) && !g.peers.called(ctx) {
-		return nil, telemetry.Rejected, untrustedCaller
+func (g *GatewayAuth) decide(ctx context.Context, header map[string][]string) (*authcontext.AuthContext, telemetry.Result, *refusal.Refusal) {
+	if !g.secrets.Told(header) && !g.peers.called(ctx) {
+		return nil, telemetry.Rejected, refusal.UntrustedCaller
 	}
 	ac, err := authcontext.DecodeHeader(header)
 	switch {
 	case errors.Is(err, authcontext.ErrNoIdentity) && g.optional:
 		return nil, telemetry.Anonymous, nil
 	case errors.Is(err, authcontext.ErrNoIdentity):
-		return nil, telemetry.Rejected, missingCredentials
+		return nil, telemetry.Rejected, refusal.MissingCredentials
 	case errors.Is(err, authcontext.ErrExpired):
-		return nil, telemetry.Rejected, expiredSession
+		return nil, telemetry.Rejected, refusal.SessionExpired
 	case err != nil:
-		telemetry.RecordException(ctx, exception(err, nil))
-		return nil, telemetry.Rejected, malformedIdentity
+		telemetry.RecordException(ctx, redact.Exception(err, nil))
+		return nil, telemetry.Rejected, refusal.MalformedIdentity
 	}
 	if ac.Type == "" {
 		ac.Type = authcontext.TypeGateway
@@ -190,4 +199,13 @@ func withoutIncoming(ctx context.Context, md grpcmd.MD, hidden func(key string) 
 		return ctx
 	}
 	return grpcmd.NewIncomingContext(ctx, kept)
+}
+
+// prefixed puts the package's name before each line of an error of another's.
+func prefixed(err error) error {
+	var errs []error
+	for line := range strings.Lines(err.Error()) {
+		errs = append(errs, errors.New("interceptor: "+strings.TrimSuffix(line, "\n")))
+	}
+	return errors.Join(errs...)
 }

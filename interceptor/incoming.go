@@ -6,6 +6,7 @@ import (
 
 	grpcmd "google.golang.org/grpc/metadata"
 
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
@@ -59,11 +60,6 @@ func (s *supplied) conflicts() bool {
 
 func (s *supplied) full() http.Header { return s.cleaned.Clone() }
 
-const (
-	gatewayPrefix  = "grpcgateway-"
-	identityPrefix = "x-auth-"
-)
-
 // keyProbe is a context that remembers what it is asked for.
 type keyProbe struct {
 	context.Context //nolint:containedctx // it is one
@@ -108,10 +104,10 @@ func receive(ctx context.Context) (context.Context, incoming) {
 		}
 		switch c := key[0]; {
 		case c == 'x':
-			spoofed = spoofed || hasPrefix(key, identityPrefix)
-		case c == 'g' && hasPrefix(key, gatewayPrefix):
+			spoofed = spoofed || headername.HasPrefix(key, headername.IdentityPrefix)
+		case c == 'g' && headername.HasPrefix(key, headername.GatewayPrefix):
 			renamed = true
-			spoofed = spoofed || isIdentityHeader(key)
+			spoofed = spoofed || headername.IsIdentity(key)
 		case c <= 'Z' && c >= 'A':
 			// No key from the network has upper case, but a context made by hand, by
 			// another interceptor or a test, may have canonical header names.
@@ -130,7 +126,7 @@ func receive(ctx context.Context) (context.Context, incoming) {
 	}
 	kept := make(grpcmd.MD, len(md))
 	for key, values := range md {
-		if !isIdentityHeader(key) {
+		if !headername.IsIdentity(key) {
 			kept[key] = values
 		}
 	}
@@ -144,34 +140,4 @@ func incomingMetadata(ctx context.Context) grpcmd.MD {
 	}
 	md, _ := ctx.Value(incomingKey).(grpcmd.MD)
 	return md
-}
-
-// isIdentityHeader reports whether a key, in any case, could be read as one of the
-// x-auth-* headers by which services tell each other identities: servers and
-// frameworks take "_" and "." for "-", and grpc-gateway puts a prefix in front.
-func isIdentityHeader(key string) bool {
-	for hasPrefix(key, gatewayPrefix) {
-		key = key[len(gatewayPrefix):]
-	}
-	return hasPrefix(key, identityPrefix)
-}
-
-// hasPrefix is strings.HasPrefix for a key in any case and spelling.
-func hasPrefix(key, prefix string) bool {
-	if len(key) < len(prefix) {
-		return false
-	}
-	for i := range len(prefix) {
-		c := key[i]
-		switch {
-		case c == '_' || c == '.':
-			c = '-'
-		case c >= 'A' && c <= 'Z':
-			c += 'a' - 'A'
-		}
-		if c != prefix[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
@@ -41,11 +43,11 @@ type request struct {
 }
 
 // read finds the credentials of a call. There is no token when there are none.
-func (a *Authenticator) read(ctx context.Context, r *request) *failure {
+func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	h := r.headers
 	own := h.values(authorization)
 	if ambiguous(own) || h.conflicts() {
-		return ambiguousCredentials
+		return refusal.AmbiguousCredentials
 	}
 	// The parts of the key: for each extractor, then each named header, how many
 	// values there are and the values. Any request's parts can be read back in one
@@ -63,7 +65,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 		for j := range credentials {
 			c := &credentials[j]
 			if len(c.Value) > maxCredential {
-				return invalidSession
+				return refusal.InvalidSession
 			}
 			if r.token == "" {
 				r.token, winner = c.Token, &a.extractors[i]
@@ -76,16 +78,16 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 				r.found = append(r.found, c.Token)
 			}
 		} else if a.extractors[i].contradicts(credentials) {
-			return ambiguousCredentials
+			return refusal.AmbiguousCredentials
 		}
 	}
 	switch {
 	case r.token == "" && a.malformed(h, own):
-		return missingCredentials // and not anonymous
+		return refusal.MissingCredentials // and not anonymous
 	case r.token == "":
 		return nil
 	case winner.readsCookie(h) && a.foreign(h):
-		return foreignOrigin
+		return refusal.OriginNotAllowed
 	}
 	for _, name := range a.keyHeaders {
 		values := h.values(name)
@@ -96,7 +98,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *failure {
 		}
 	}
 	if size > maxKeyed {
-		return invalidSession
+		return refusal.InvalidSession
 	}
 	if a.cache == nil {
 		return nil
@@ -136,7 +138,7 @@ func (a *Authenticator) malformed(h headers, own []string) bool {
 		switch {
 		case e.source == nil || e.header == cookie:
 		case e.header == authorization:
-			if slices.ContainsFunc(own, func(value string) bool { return hasPrefix(strings.TrimSpace(value), scheme) }) {
+			if slices.ContainsFunc(own, func(value string) bool { return headername.HasPrefix(strings.TrimSpace(value), scheme) }) {
 				return true
 			}
 		case len(h.values(e.header)) > 0:
@@ -171,7 +173,7 @@ func (a *Authenticator) header(r *request) http.Header {
 	if !a.restricted {
 		header := r.headers.full()
 		for name := range header {
-			if isIdentityHeader(name) && !a.reads(name) {
+			if headername.IsIdentity(name) && !a.reads(name) {
 				delete(header, name)
 			}
 		}

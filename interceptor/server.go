@@ -16,13 +16,6 @@ func (a *Authenticator) ServerOptions() []grpc.ServerOption {
 	}
 }
 
-// Check reports, in one error a line, every pattern of [WithSkipMethods] that matches
-// no method of server: a typing error, or a method that was renamed, leaves its
-// callers locked out. Call it when all services are registered. [Audit] finds more.
-func (a *Authenticator) Check(server ServiceInfoProvider) error {
-	return a.skip.check(server)
-}
-
 // UnaryServerInterceptor returns the interceptor for unary calls. A handler behind
 // it finds the identity with authcontext.FromContext. Use it together with
 // [Authenticator.StreamServerInterceptor], or streams are open to anyone.
@@ -101,7 +94,7 @@ func (a *Authenticator) AuthFunc(ctx context.Context) (context.Context, error) {
 // identity, which is nil for a call that needs none.
 func (a *Authenticator) admit(ctx context.Context, fullMethod string) (context.Context, *identity, *request, error) {
 	ctx, call := receive(ctx)
-	if a.skip.match(fullMethod) {
+	if a.skip.Match(fullMethod) {
 		return ctx, nil, nil, nil
 	}
 	r := &request{call: call}

@@ -7,6 +7,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 )
 
 // boundStream is a stream that ends with its session.
@@ -44,7 +46,7 @@ func (w *watch) serve(
 
 // release lets go of all that the stream holds when its handler is done, as often as
 // it is called. It returns why the session has ended, nil if it has not.
-func (s *boundStream) release() *failure {
+func (s *boundStream) release() *refusal.Refusal {
 	s.once.Do(func() {
 		close(s.returned)
 		s.watch.close()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 )
 
 const (
@@ -70,9 +71,9 @@ func (s *streams) wakeAll() {
 // watch ends a stream with its session. It has no goroutine of its own: a timer
 // starts one for as long as a verification takes.
 type watch struct {
-	again   func(context.Context) (*identity, *failure) // verifies the session
-	recheck time.Duration                               // how often to; 0: when woken
-	streams *streams                                    // to be found in by tags; nil: in none
+	again   func(context.Context) (*identity, *refusal.Refusal) // verifies the session
+	recheck time.Duration                                       // how often to; 0: when woken
+	streams *streams                                            // to be found in by tags; nil: in none
 	tags    []cache.Key
 	ctx     context.Context //nolint:containedctx // of the stream, for the verifications
 	cancel  context.CancelCauseFunc
@@ -80,18 +81,18 @@ type watch struct {
 
 	mu        sync.Mutex
 	timer     *time.Timer
-	expires   time.Time // of the session, with a monotonic reading; zero: none
-	next      time.Time // of the next verification; zero: none
-	verifying bool      // one is running, and the next waits for it
-	failure   *failure  // why the session has ended
-	closed    bool      // the handler has returned, or the session has ended
+	expires   time.Time        // of the session, with a monotonic reading; zero: none
+	next      time.Time        // of the next verification; zero: none
+	verifying bool             // one is running, and the next waits for it
+	failure   *refusal.Refusal // why the session has ended
+	closed    bool             // the handler has returned, or the session has ended
 }
 
 // watchStream starts to watch the session of a stream. The context it returns is
 // cancelled when the session ends.
 func (a *Authenticator) watchStream(ctx context.Context, r *request, id *identity) (context.Context, *watch) {
 	w := &watch{recheck: a.recheck, streams: &a.streams, tags: append(a.tags(r), id.Tags()...)}
-	w.again = func(ctx context.Context) (*identity, *failure) { return a.again(ctx, r) }
+	w.again = func(ctx context.Context) (*identity, *refusal.Refusal) { return a.again(ctx, r) }
 	return w.start(ctx, id), w
 }
 
@@ -176,7 +177,7 @@ func (w *watch) due() {
 	}
 	now := time.Now()
 	if !w.expires.IsZero() && !now.Before(w.expires) {
-		w.end(expiredSession)
+		w.end(refusal.SessionExpired)
 		w.mu.Unlock()
 		return
 	}
@@ -206,7 +207,7 @@ func (w *watch) verify() {
 	case refused == nil:
 		w.renew(id)
 		w.timer.Reset(w.untilDue())
-	case refused.busy:
+	case refused.Busy():
 		if at := time.Now().Add(retryBusy + rand.N(retryBusy)); w.next.IsZero() || at.Before(w.next) { //nolint:gosec // to spread load
 			w.next = at
 		}
@@ -217,7 +218,7 @@ func (w *watch) verify() {
 }
 
 // end ends the stream. w.mu is held.
-func (w *watch) end(f *failure) {
+func (w *watch) end(f *refusal.Refusal) {
 	w.failure, w.closed = f, true
 	w.timer.Stop()
 	w.cancel(f)

@@ -11,11 +11,13 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
 // verifyAlone verifies for one call, on a context of its own making.
-func (a *Authenticator) verifyAlone(ctx context.Context, r *request) (*identity, *failure) {
+func (a *Authenticator) verifyAlone(ctx context.Context, r *request) (*identity, *refusal.Refusal) {
 	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
 	defer cancel()
 	id, err := cache.Call(r.responding(bounded), func(ctx context.Context) (*identity, error) { return a.resolve(ctx, r) })
@@ -25,44 +27,42 @@ func (a *Authenticator) verifyAlone(ctx context.Context, r *request) (*identity,
 	return id, nil
 }
 
-// resolve runs the callbacks in a span. Every error is a *failure.
+// resolve runs the callbacks in a span. Every error is a *refusal.Refusal.
 func (a *Authenticator) resolve(ctx context.Context, r *request) (id *identity, err error) {
 	ctx, span := a.instruments.Start(ctx)
-	refused, cause := verificationFailed, cache.ErrGoexit // unless a callback returns
+	refused, cause := refusal.VerificationFailed, cache.ErrGoexit // unless a callback returns
 	defer func() {
 		if refused == nil {
 			span.End(ctx, telemetry.NoError, telemetry.Exception{})
 			return
 		}
-		span.End(ctx, refused.kind, exception(cause, a.secrets(r)))
+		span.End(ctx, refused.Type, redact.Exception(cause, a.secrets(r)))
 	}()
 	id, refused, cause = a.run(ctx, r)
 	by := span.SpanContext()
 	if refused != nil {
-		shared := *refused
-		shared.by = by
-		return nil, &shared
+		return nil, refusedLoad{refused.VerifiedBy(by)}
 	}
 	id.traceID, id.spanID, id.flags = by.TraceID(), by.SpanID(), by.TraceFlags()
 	return id, nil
 }
 
 // run runs the callbacks.
-func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refused *failure, cause error) {
+func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refused *refusal.Refusal, cause error) {
 	session, err := protect(func() (any, error) { return a.verify(ctx, r.token, a.header(r)) })
 	if err != nil {
-		return nil, classify(err, verificationFailed), err
+		return nil, refusal.Classify(err, refusal.VerificationFailed, nil), err
 	}
 	auth, err := protect(func() (*authcontext.AuthContext, error) { return a.mapSession(ctx, session) })
 	switch {
 	case err != nil:
-		return nil, classify(err, mappingFailed), err
+		return nil, refusal.Classify(err, refusal.MappingFailed, nil), err
 	case auth == nil:
-		return nil, invalidSession, errors.New("the map callback returned no AuthContext")
+		return nil, refusal.InvalidSession, errors.New("the map callback returned no AuthContext")
 	case auth.Subject == "":
-		return nil, invalidSession, errors.New("the map callback returned an AuthContext without a Subject")
+		return nil, refusal.InvalidSession, errors.New("the map callback returned an AuthContext without a Subject")
 	case !auth.ExpiresAt.IsZero() && !auth.ExpiresAt.After(time.Now()):
-		return nil, expiredSession, errors.New("the session's ExpiresAt has passed")
+		return nil, refusal.SessionExpired, errors.New("the session's ExpiresAt has passed")
 	}
 	auth = auth.Clone()
 	if auth.Type == "" {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -68,9 +69,9 @@ func runDemo(ctx context.Context, out io.Writer) (err error) {
 
 func (d *demo) refusals(ctx context.Context) {
 	d.say("Nobody in particular calls")
-	d.call(ctx, "", "", interceptor.ReasonMissingCredentials, 0)
+	d.call(ctx, "", "", string(reason.MissingCredentials), 0)
 	d.say("Somebody calls with a token that was never issued")
-	d.call(ctx, "authorization", "Bearer made-up", interceptor.ReasonInvalidSession, 1)
+	d.call(ctx, "authorization", "Bearer made-up", string(reason.InvalidSession), 1)
 }
 
 func (d *demo) signedIn(ctx context.Context) (token string) {
@@ -90,7 +91,7 @@ func (d *demo) denied(ctx context.Context, token string) {
 	ctx, cancel := context.WithTimeout(grpcmd.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), 10*time.Second)
 	defer cancel()
 	_, err := d.client.EmptyCall(ctx, &grpc_testing.Empty{})
-	d.expect("the call", err, interceptor.ReasonAccessDenied)
+	d.expect("the call", err, string(reason.AccessDenied))
 }
 
 // signedOut shows that signing out ends an open stream.
@@ -116,8 +117,8 @@ func (d *demo) signedOut(ctx context.Context, token string) {
 	d.store.signOut(token)
 	d.auth.Forget(token)
 	_, err = stream.Recv()
-	d.expect("the open stream", err, interceptor.ReasonInvalidSession)
-	d.call(ctx, "", "", interceptor.ReasonInvalidSession, 1)
+	d.expect("the open stream", err, string(reason.InvalidSession))
+	d.call(ctx, "", "", string(reason.InvalidSession), 1)
 }
 
 func (d *demo) expired(ctx context.Context) {
@@ -129,7 +130,7 @@ func (d *demo) expired(ctx context.Context) {
 	case <-time.After(lasts):
 	case <-ctx.Done():
 	}
-	d.call(ctx, "authorization", "Bearer "+token, interceptor.ReasonSessionExpired, 1)
+	d.call(ctx, "authorization", "Bearer "+token, string(reason.SessionExpired), 1)
 }
 
 func (d *demo) say(step string) {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
@@ -67,13 +68,13 @@ func (greeter) FullDuplexCall(stream grpc_testing.TestService_FullDuplexCallServ
 var reflectionMethods = []string{"grpc.reflection.v1.ServerReflection/*", "grpc.reflection.v1alpha.ServerReflection/*"}
 
 // rules say who may call what. What they do not name is denied.
-var rules = []interceptor.Rule{
+var rules = []authz.Rule{
 	{
-		Name: "greetings", Roles: []string{"user"}, Effect: interceptor.EffectAllow,
+		Name: "greetings", Roles: []string{"user"}, Effect: authz.Allow,
 		Methods: []string{"grpc.testing.TestService/UnaryCall", "grpc.testing.TestService/FullDuplexCall"},
 	},
 	{
-		Name: "maintenance", Roles: []string{"admin"}, Effect: interceptor.EffectAllow,
+		Name: "maintenance", Roles: []string{"admin"}, Effect: authz.Allow,
 		Methods: []string{"grpc.testing.TestService/EmptyCall"},
 	},
 }
@@ -90,17 +91,17 @@ func newServer(s *store, tracers trace.TracerProvider, policy cache.Policy) (*gr
 	if err != nil {
 		return nil, nil, err
 	}
-	authz, err := interceptor.NewAuthz(interceptor.WithRules(rules...), interceptor.WithPublicMethods(reflectionMethods...))
+	rules, err := authz.New(authz.WithRules(rules...), authz.WithPublicMethods(reflectionMethods...))
 	if err != nil {
 		return nil, nil, err
 	}
-	server := grpc.NewServer(slices.Concat(auth.ServerOptions(), authz.ServerOptions(), []grpc.ServerOption{
+	server := grpc.NewServer(slices.Concat(auth.ServerOptions(), rules.ServerOptions(), []grpc.ServerOption{
 		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(tracers))),
 	})...)
 	grpc_testing.RegisterTestServiceServer(server, greeter{})
 	reflection.Register(server)
 	// The service has more methods than this program: that no rule names them is fine.
-	if err := interceptor.Audit(server, auth, authz).Without(interceptor.NoRule).Err(); err != nil {
+	if err := authz.Audit(server, auth, rules).Without(authz.NoRule).Err(); err != nil {
 		return nil, nil, err
 	}
 	return server, auth, nil

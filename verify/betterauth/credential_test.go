@@ -25,6 +25,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 	"github.com/grpc-sessionauth/sessionauth/verify/betterauth"
 	"github.com/grpc-sessionauth/sessionauth/verify/internal/standin"
 )
@@ -483,7 +484,7 @@ func TestPathsAndNames(t *testing.T) {
 		t.Errorf("%v, %v", err, s.Asked())
 	}
 	_, err := a.Authenticate(t.Context(), byCookie(cookie, "x"))
-	if got := standin.OutcomeOf(err); got.Code != codes.Unauthenticated || got.Reason != interceptor.ReasonMissingCredentials {
+	if got := standin.OutcomeOf(err); got.Code != codes.Unauthenticated || got.Reason != string(reason.MissingCredentials) {
 		t.Errorf("by the default name: %+v", got)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 // Server gives every request one answer and remembers what it was asked.
@@ -161,10 +161,10 @@ type Outcome struct {
 
 // How calls end when there is no session, and when nobody could tell.
 var (
-	Invalid = Outcome{Code: codes.Unauthenticated, Message: "invalid session", Reason: interceptor.ReasonInvalidSession}
+	Invalid = Outcome{Code: codes.Unauthenticated, Message: "invalid session", Reason: string(reason.InvalidSession)}
 	Unknown = Outcome{
 		Code: codes.Unavailable, Message: "session verification unavailable",
-		Reason: interceptor.ReasonVerificationUnavailable,
+		Reason: string(reason.VerificationUnavailable),
 	}
 )
 

@@ -2,7 +2,7 @@
 // and the numbers are those of Connectum's file of the same path, so that one annotated
 // .proto serves TypeScript and Go.
 //
-// The Go side is interceptor.WithProtoOptions.
+// The Go side is authz.WithProtoOptions.
 
 // Extensions of descriptor.proto take proto2; the files that use them may be of any
 // syntax or edition.

@@ -1,4 +1,4 @@
-package interceptor
+package authz
 
 import (
 	"errors"
@@ -6,24 +6,26 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/method"
 )
 
 // Effect is what a [Rule] does with a call. The zero value is none and is refused by
-// [NewAuthz], so that a rule that forgot its effect allows nothing.
+// [New], so that a rule that forgot its effect allows nothing.
 type Effect uint8
 
 // The effects of a rule, and of the default policy.
 const (
-	EffectAllow Effect = iota + 1
-	EffectDeny
+	Allow Effect = iota + 1
+	Deny
 )
 
 // String returns "allow" or "deny", or "unknown" for anything else.
 func (e Effect) String() string {
 	switch e {
-	case EffectAllow:
+	case Allow:
 		return "allow"
-	case EffectDeny:
+	case Deny:
 		return "deny"
 	}
 	return "unknown"
@@ -40,11 +42,11 @@ type Rule struct {
 	// for the methods whose names begin with Get, or "*", each with or without a
 	// leading "/". At least one. They are compared exactly and case-sensitively.
 	Methods []string
-	// Effect must be EffectAllow or EffectDeny.
+	// Effect must be Allow or Deny.
 	Effect Effect
 	// Roles are those of which the caller must have at least one; Scopes those of
 	// which the caller must have every one. Nil requires none. A list that is there
-	// and empty is refused by NewAuthz: it may have come out so by mistake, and would
+	// and empty is refused by New: it may have come out so by mistake, and would
 	// let every authenticated caller through.
 	Roles, Scopes []string
 }
@@ -87,7 +89,7 @@ func newRuleSet(rules []Rule, names *vocabulary) (ruleSet, error) {
 			if strings.TrimSpace(rules[i].Name) == "" {
 				which = strconv.Itoa(i + 1)
 			}
-			errs = append(errs, fmt.Errorf("interceptor: rule %s: %w", which, err))
+			errs = append(errs, fmt.Errorf("authz: rule %s: %w", which, err))
 			continue
 		}
 		parsed[i] = patterns
@@ -126,8 +128,8 @@ func parseRule(rule *Rule, seen map[string]bool) ([]methodPattern, error) {
 		return nil, errors.New(`a name must not begin with "("`)
 	case seen[rule.Name]:
 		return nil, errors.New("there is another of this name")
-	case rule.Effect != EffectAllow && rule.Effect != EffectDeny:
-		return nil, fmt.Errorf("effect %d: want EffectAllow or EffectDeny", rule.Effect)
+	case rule.Effect != Allow && rule.Effect != Deny:
+		return nil, fmt.Errorf("effect %d: want Allow or Deny", rule.Effect)
 	case len(rule.Methods) == 0:
 		return nil, errors.New("it names no methods")
 	case rule.Roles != nil && len(rule.Roles) == 0, rule.Scopes != nil && len(rule.Scopes) == 0:
@@ -156,21 +158,21 @@ type methodPattern struct {
 }
 
 func parseMethodPattern(text string) (methodPattern, bool) {
-	name := strings.TrimPrefix(text, "/")
-	if name == "*" {
+	text = strings.TrimPrefix(text, "/")
+	if text == "*" {
 		return methodPattern{prefix: true}, true
 	}
-	service, method, ok := strings.Cut(name, "/")
-	method, prefix := strings.CutSuffix(method, "*")
-	if !ok || !isName(service) || !isName(method) && (method != "" || !prefix) {
+	service, name, ok := strings.Cut(text, "/")
+	name, prefix := strings.CutSuffix(name, "*")
+	if !ok || !method.IsName(service) || !method.IsName(name) && (name != "" || !prefix) {
 		return methodPattern{}, false
 	}
-	return methodPattern{service, method, prefix}, true
+	return methodPattern{service, name, prefix}, true
 }
 
-func (p methodPattern) matches(m serverMethod) bool {
+func (p methodPattern) matches(m method.Method) bool {
 	t := target{method: p.method, prefix: p.prefix}
-	return (p.service == "" || p.service == m.service) && t.names(m.name)
+	return (p.service == "" || p.service == m.Service) && t.names(m.Name)
 }
 
 // targets returns what may name a method of service, in the order of the rules.
@@ -204,7 +206,7 @@ func (s *ruleSet) unmet(service, method string, have held, last *compiledRule) [
 		switch {
 		case t.rule == last:
 			return unmet
-		case t.rule == before, t.rule.Effect != EffectAllow, !t.names(method), t.rule.needs.met(have):
+		case t.rule == before, t.rule.Effect != Allow, !t.names(method), t.rule.needs.met(have):
 			continue
 		}
 		before = t.rule

@@ -1,4 +1,4 @@
-package interceptor_test
+package authz_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	notesv1 "github.com/grpc-sessionauth/sessionauth/internal/notes/v1"
 )
@@ -50,23 +51,23 @@ func newGateway(t *testing.T, opts ...interceptor.GatewayOption) *interceptor.Ga
 
 func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
-	everything := interceptor.WithRules(interceptor.Rule{Name: "all", Methods: []string{"*"}, Effect: allow})
-	one := interceptor.WithRules(interceptor.Rule{Name: "one", Methods: []string{"pkg.A/Get"}, Effect: allow})
+	everything := authz.WithRules(authz.Rule{Name: "all", Methods: []string{"*"}, Effect: allow})
+	one := authz.WithRules(authz.Rule{Name: "one", Methods: []string{"pkg.A/Get"}, Effect: allow})
 	skip := interceptor.WithSkipMethods
 	both := func(a *interceptor.Authenticator) *interceptor.Authenticator { a.ServerOptions(); return a }
-	all := func(a *interceptor.Authorizer) *interceptor.Authorizer { a.ServerOptions(); return a }
+	all := func(a *authz.Authorizer) *authz.Authorizer { a.ServerOptions(); return a }
 	for _, test := range []struct {
 		name   string
 		server methods
-		authn  interceptor.ServerAuth
-		authz  *interceptor.Authorizer
+		authn  authz.Authn
+		rules  *authz.Authorizer
 		want   []string
 	}{
 		{"nothing is wrong", methods{"pkg.A/Get", "pkg.A/Watch~"}, both(newAuthn(t)), all(newAuthz(t, everything)), nil},
 		{"a method that no rule names", methods{"pkg.A/Get", "pkg.A/Set"}, both(newAuthn(t)), all(newAuthz(t, one)), []string{
 			"no rule|/pkg.A/Set: no rule names it: the default policy, deny, decides about every call",
 		}},
-		{"patterns that match nothing", methods{"pkg.A/Set"}, both(newAuthn(t, skip("pkg.B/*"))), all(newAuthz(t, one, everything, interceptor.WithPublicMethods("pkg.C/X"))), []string{
+		{"patterns that match nothing", methods{"pkg.A/Set"}, both(newAuthn(t, skip("pkg.B/*"))), all(newAuthz(t, one, everything, authz.WithPublicMethods("pkg.C/X"))), []string{
 			"no match|pkg.B/*: this pattern of WithSkipMethods matches no method of the server",
 			"no match|pkg.C/X: this pattern of WithPublicMethods matches no method of the server",
 			`no match|pkg.A/Get: this pattern of rule "one" matches no method of the server`,
@@ -74,14 +75,14 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 		{"skipped and restricted", methods{"pkg.A/Get"}, both(newAuthn(t, skip("pkg.A/Get"))), all(newAuthz(t, everything)), []string{
 			"skipped and restricted|/pkg.A/Get: WithSkipMethods lets it through without an identity, and the Authorizer asks for one",
 		}},
-		{"public but authenticated", methods{"pkg.A/Get"}, both(newAuthn(t)), all(newAuthz(t, everything, interceptor.WithPublicMethods("*"))), []string{
+		{"public but authenticated", methods{"pkg.A/Get"}, both(newAuthn(t)), all(newAuthz(t, everything, authz.WithPublicMethods("*"))), []string{
 			"public but authenticated|/pkg.A/Get: the Authorizer has it public, and the Authenticator asks for a session: WithSkipMethods does not name it",
 		}},
 		{"streams without a stream interceptor", methods{"pkg.A/Get", "pkg.A/Watch~", "pkg.A/Chat~"}, func() *interceptor.Authenticator {
 			a := newAuthn(t)
 			a.UnaryServerInterceptor()
 			return a
-		}(), func() *interceptor.Authorizer {
+		}(), func() *authz.Authorizer {
 			a := newAuthz(t, everything)
 			a.UnaryServerInterceptor()
 			return a
@@ -101,10 +102,10 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 			"skipped and restricted|/pkg.A/Get: WithSkipMethods lets it through without an identity, and the Authorizer asks for one",
 		}},
 		{"an Authenticator that is nil", methods{"pkg.A/Get"}, (*interceptor.Authenticator)(nil), all(newAuthz(t, everything)), nil},
-		{"services without descriptors", methods{"pkg.A/Get", "pkg.A/Set"}, nil, all(newAuthz(t, everything, interceptor.WithProtoOptions(nil))), []string{
+		{"services without descriptors", methods{"pkg.A/Get", "pkg.A/Set"}, nil, all(newAuthz(t, everything, authz.WithProtoOptions(nil))), []string{
 			"no descriptor|pkg.A: no file that WithProtoOptions reads describes this service",
 		}},
-		{"internal methods that nobody can call", methods{"notes.v1.Notes/Reindex", "notes.v1.Notes/Purge"}, nil, all(newAuthz(t, interceptor.WithProtoOptions(nil))), []string{
+		{"internal methods that nobody can call", methods{"notes.v1.Notes/Reindex", "notes.v1.Notes/Purge"}, nil, all(newAuthz(t, authz.WithProtoOptions(nil))), []string{
 			"no internal callers|/notes.v1.Notes/Reindex: it is internal, and WithInternalCallers is not given: every call is denied",
 		}},
 		{"nothing at all", methods{"pkg.A/Get"}, nil, nil, nil},
@@ -112,7 +113,7 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			found := interceptor.Audit(test.server, test.authn, test.authz)
+			found := authz.Audit(test.server, test.authn, test.rules)
 			for _, f := range found {
 				got = append(got, string(f.Kind)+"|"+f.String())
 			}
@@ -131,32 +132,29 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 
 func TestAuditOfARealServerWithProtoOptions(t *testing.T) {
 	t.Parallel()
-	authz := newAuthz(t, interceptor.WithProtoOptions(nil),
-		interceptor.WithInternalCallers(func(context.Context, *authcontext.AuthContext) bool { return false }))
-	authn := newAuthn(t, interceptor.WithSkipMethods(authz.PublicMethods()...))
-	server := grpc.NewServer(append(authn.ServerOptions(), authz.ServerOptions()...)...)
+	rules := newAuthz(t, authz.WithProtoOptions(nil),
+		authz.WithInternalCallers(func(context.Context, *authcontext.AuthContext) bool { return false }))
+	authn := newAuthn(t, interceptor.WithSkipMethods(rules.PublicMethods()...))
+	server := grpc.NewServer(append(authn.ServerOptions(), rules.ServerOptions()...)...)
 	notesv1.RegisterNotesServer(server, notesv1.UnimplementedNotesServer{})
-	if found := interceptor.Audit(server, authn, authz); len(found) != 0 {
+	if found := authz.Audit(server, authn, rules); len(found) != 0 {
 		t.Errorf("everything is annotated:\n%s", found)
 	}
 	notesv1.RegisterDraftsServer(server, notesv1.UnimplementedDraftsServer{})
-	found := interceptor.Audit(server, authn, authz)
-	if len(found) != 2 || found[0].Subject != "/notes.v1.Drafts/Discard" || found[1].Kind != interceptor.NoRule {
+	found := authz.Audit(server, authn, rules)
+	if len(found) != 2 || found[0].Subject != "/notes.v1.Drafts/Discard" || found[1].Kind != authz.NoRule {
 		t.Errorf("two methods are not annotated:\n%s", found)
 	}
-	if rest := found.Without(interceptor.NoRule); len(rest) != 0 || rest.Err() != nil {
+	if rest := found.Without(authz.NoRule); len(rest) != 0 || rest.Err() != nil {
 		t.Errorf("without them:\n%s", rest)
-	}
-	if err := authz.Check(server); err != nil {
-		t.Error(err)
 	}
 }
 
-func TestCheckOfTheRules(t *testing.T) {
+func TestAPatternOfARuleThatMatchesNothing(t *testing.T) {
 	t.Parallel()
-	a := newAuthz(t, interceptor.WithRules(interceptor.Rule{Name: "typo", Methods: []string{"pkg.A/Gte", "pkg.A/G*"}, Effect: allow}))
-	err := a.Check(methods{"pkg.A/Get", "pkg.B/Get"})
-	if err == nil || err.Error() != `interceptor: pkg.A/Gte: this pattern of rule "typo" matches no method of the server` {
+	a := newAuthz(t, authz.WithRules(authz.Rule{Name: "typo", Methods: []string{"pkg.A/Gte", "pkg.A/G*"}, Effect: allow}))
+	err := authz.Audit(methods{"pkg.A/Get", "pkg.B/Get"}, nil, a).Without(authz.NoRule, authz.NoInterceptor).Err()
+	if err == nil || err.Error() != `authz: pkg.A/Gte: this pattern of rule "typo" matches no method of the server` {
 		t.Error(err)
 	}
 }

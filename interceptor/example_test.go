@@ -1,4 +1,4 @@
-package sessionauth_test
+package interceptor_test
 
 import (
 	"context"
@@ -26,6 +26,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 // The go blocks of README.md are taken from this file; readme_test.go keeps them
@@ -244,16 +245,6 @@ func verifyRow(ctx context.Context, token string, _ http.Header) ([]string, erro
 	return row, nil
 }
 
-// reason returns what a client can switch on.
-func reason(err error) string {
-	for _, detail := range status.Convert(err).Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == authcontext.ErrorDomain {
-			return info.GetReason()
-		}
-	}
-	return ""
-}
-
 // "There is no such session" and "could not find out" are different answers.
 func verifyAndRefresh(ctx context.Context, token string, _ http.Header) ([]string, error) {
 	s := sessions[token]
@@ -317,7 +308,7 @@ func Example_errors() {
 	defer stop()
 	for _, token := range []string{"forged", "unlucky"} {
 		_, err := check("authorization", "Bearer "+token)
-		fmt.Println(status.Code(err), reason(err))
+		fmt.Println(status.Code(err), reason.Of(err))
 	}
 	// Output:
 	// Unauthenticated INVALID_SESSION

@@ -1,21 +1,14 @@
-package interceptor
+package authz
 
 import (
 	"context"
 	"errors"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
-)
-
-// The reasons in the google.rpc.ErrorInfo of an [Authorizer]'s error, besides those of
-// an [Authenticator].
-const (
-	ReasonAccessDenied             = "ACCESS_DENIED"
-	ReasonAuthorizationFailed      = "AUTHORIZATION_FAILED"
-	ReasonAuthorizationUnavailable = "AUTHORIZATION_UNAVAILABLE"
 )
 
 // What can decide about a call besides a [Rule], as a [DeniedError] and spans name it.
@@ -27,15 +20,6 @@ const (
 	RuleDefaultPolicy = "(default policy)"
 	RuleMethodName    = "(malformed method name)"
 	RuleNoIdentity    = "(no identity)" // on spans only: the call is Unauthenticated
-)
-
-var (
-	accessDenied = newFailure(codes.PermissionDenied, "access denied",
-		ReasonAccessDenied, telemetry.AccessDenied, nil)
-	authorizationFailed = newFailure(codes.PermissionDenied, "authorization failed",
-		ReasonAuthorizationFailed, telemetry.AuthorizationFailed, nil)
-	authorizationUnavailable = newFailure(codes.Unavailable, "authorization unavailable",
-		ReasonAuthorizationUnavailable, telemetry.AuthorizationUnavailable, ErrUnavailable)
 )
 
 // DeniedError is the error of a call that was denied. Clients get PermissionDenied
@@ -64,10 +48,10 @@ type UnmetRule struct {
 }
 
 // Error returns the text of the status, which says nothing of the rule.
-func (*DeniedError) Error() string { return accessDenied.Error() }
+func (*DeniedError) Error() string { return refusal.AccessDenied.Error() }
 
 // GRPCStatus makes it a gRPC status.
-func (*DeniedError) GRPCStatus() *status.Status { return accessDenied.status }
+func (*DeniedError) GRPCStatus() *status.Status { return refusal.AccessDenied.GRPCStatus() }
 
 // refuse returns the error of a denied call, and says why on the call's span.
 func (a *Authorizer) refuse(ctx context.Context, d *decision, have held, by string) error {
@@ -91,15 +75,14 @@ func (a *Authorizer) refuse(ctx context.Context, d *decision, have held, by stri
 // failed returns the error of a call about which the func of WithAuthorize could not
 // decide. The cause goes to the call's span.
 func (*Authorizer) failed(ctx context.Context, cause error) error {
-	f := classify(cause, authorizationFailed)
+	f := refusal.Classify(cause, refusal.AuthorizationFailed, nil)
 	switch {
-	case ctx.Err() != nil && !errors.Is(cause, ErrInvalidSession):
-		f = callerGone(ctx.Err())
-	case errors.Is(f, ErrUnavailable):
-		given, _ := statusOf(cause)
-		f = delayed(authorizationUnavailable, retryDelay(cause, given))
+	case ctx.Err() != nil && !errors.Is(cause, refusal.ErrInvalidSession):
+		f = refusal.CallerGone(ctx.Err())
+	case errors.Is(f, refusal.ErrUnavailable):
+		f = refusal.AuthorizationUnavailable.Delayed(f.RetryAfter())
 	}
-	telemetry.RecordException(ctx, exception(cause, nil))
-	telemetry.RecordDecision(ctx, telemetry.Decision{Rule: RuleAuthorize, Error: f.kind})
+	telemetry.RecordException(ctx, redact.Exception(cause, nil))
+	telemetry.RecordDecision(ctx, telemetry.Decision{Rule: RuleAuthorize, Error: f.Type})
 	return f
 }

@@ -1,4 +1,4 @@
-package sessionauth_test
+package authz_test
 
 import (
 	"context"
@@ -11,7 +11,9 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/internal/demo"
 	notesv1 "github.com/grpc-sessionauth/sessionauth/internal/notes/v1"
 )
 
@@ -35,7 +37,7 @@ func (notes) Purge(context.Context, *notesv1.Note) (*notesv1.Note, error) {
 // callNotes starts server in memory and calls it with a token.
 func callNotes(server *grpc.Server, token string, calls ...string) {
 	notesv1.RegisterNotesServer(server, notes{})
-	conn, stop := dialForExample(server)
+	conn, stop := demo.Dial(server)
 	defer stop()
 	ctx := context.Background()
 	if token != "" {
@@ -44,32 +46,32 @@ func callNotes(server *grpc.Server, token string, calls ...string) {
 	for _, method := range calls {
 		note := &notesv1.Note{}
 		err := conn.Invoke(ctx, "/notes.v1.Notes/"+method, note, note)
-		fmt.Printf("%s: %s\n", method, describe(note.GetText(), err))
+		fmt.Printf("%s: %s\n", method, demo.Describe(note.GetText(), err))
 	}
 }
 
 // Rules are tried in order; a call that none of them allows is denied.
-func ExampleNewAuthz() {
-	auth, err := interceptor.NewSessionAuth(verify, mapSession)
+func ExampleNew() {
+	auth, err := interceptor.NewSessionAuth(demo.Verify, demo.MapSession)
 	if err != nil {
 		log.Fatal(err)
 	}
-	authz, err := interceptor.NewAuthz(interceptor.WithRules(
-		interceptor.Rule{
+	rules, err := authz.New(authz.WithRules(
+		authz.Rule{
 			Name: "admins", Methods: []string{"notes.v1.Notes/*"}, Roles: []string{"admin"},
-			Effect: interceptor.EffectAllow,
+			Effect: authz.Allow,
 		},
-		interceptor.Rule{
+		authz.Rule{
 			Name: "readers", Methods: []string{"notes.v1.Notes/Read*"}, Scopes: []string{"notes:read"},
-			Effect: interceptor.EffectAllow,
+			Effect: authz.Allow,
 		},
 	))
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(append(auth.ServerOptions(), authz.ServerOptions()...)...)
+	server := grpc.NewServer(append(auth.ServerOptions(), rules.ServerOptions()...)...)
 	callNotes(server, "token-of-bob", "Read")
-	server = grpc.NewServer(append(auth.ServerOptions(), authz.ServerOptions()...)...)
+	server = grpc.NewServer(append(auth.ServerOptions(), rules.ServerOptions()...)...)
 	callNotes(server, "token-of-ada", "Read", "Purge")
 	// Output:
 	// Read: PermissionDenied: access denied
@@ -79,18 +81,18 @@ func ExampleNewAuthz() {
 
 // Options in the .proto file decide, and the methods that it has public need no session.
 func ExampleWithProtoOptions() {
-	authz, err := interceptor.NewAuthz(interceptor.WithProtoOptions(nil))
+	rules, err := authz.New(authz.WithProtoOptions(nil))
 	if err != nil {
 		log.Fatal(err)
 	}
-	auth, err := interceptor.NewSessionAuth(verify, mapSession,
-		interceptor.WithSkipMethods(authz.PublicMethods()...))
+	auth, err := interceptor.NewSessionAuth(demo.Verify, demo.MapSession,
+		interceptor.WithSkipMethods(rules.PublicMethods()...))
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(append(auth.ServerOptions(), authz.ServerOptions()...)...)
+	server := grpc.NewServer(append(auth.ServerOptions(), rules.ServerOptions()...)...)
 	callNotes(server, "token-of-eve", "Read", "Purge")
-	server = grpc.NewServer(append(auth.ServerOptions(), authz.ServerOptions()...)...)
+	server = grpc.NewServer(append(auth.ServerOptions(), rules.ServerOptions()...)...)
 	callNotes(server, "", "About", "Read")
 	// Output:
 	// Read: a note
@@ -101,7 +103,7 @@ func ExampleWithProtoOptions() {
 
 // The callback is asked when no rule has decided.
 func ExampleWithAuthorize() {
-	authz, err := interceptor.NewAuthz(interceptor.WithAuthorize(
+	rules, err := authz.New(authz.WithAuthorize(
 		func(_ context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error) {
 			return slices.Contains(caller.Roles, "superadmin") || fullMethod == "/notes.v1.Notes/Read", nil
 		}))
@@ -109,8 +111,8 @@ func ExampleWithAuthorize() {
 		log.Fatal(err)
 	}
 	ctx := authcontext.NewContext(context.Background(), &authcontext.AuthContext{Subject: "ada"})
-	fmt.Println(authz.Authorize(ctx, "/notes.v1.Notes/Read"))
-	fmt.Println(authz.Authorize(ctx, "/notes.v1.Notes/Purge"))
+	fmt.Println(rules.Authorize(ctx, "/notes.v1.Notes/Read"))
+	fmt.Println(rules.Authorize(ctx, "/notes.v1.Notes/Purge"))
 	// Output:
 	// <nil>
 	// rpc error: code = PermissionDenied desc = access denied
@@ -118,20 +120,20 @@ func ExampleWithAuthorize() {
 
 // What a server lets through is looked over at start-up.
 func ExampleAudit() {
-	authz, err := interceptor.NewAuthz(interceptor.WithRules(interceptor.Rule{
+	rules, err := authz.New(authz.WithRules(authz.Rule{
 		Name: "readers", Methods: []string{"notes.v1.Drafts/List", "notes.v1.Drafts/Get"},
-		Roles: []string{"reader"}, Effect: interceptor.EffectAllow,
+		Roles: []string{"reader"}, Effect: authz.Allow,
 	}))
 	if err != nil {
 		log.Fatal(err)
 	}
-	auth, err := interceptor.NewSessionAuth(verify, mapSession)
+	auth, err := interceptor.NewSessionAuth(demo.Verify, demo.MapSession)
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(append(auth.ServerOptions(), authz.ServerOptions()...)...)
+	server := grpc.NewServer(append(auth.ServerOptions(), rules.ServerOptions()...)...)
 	notesv1.RegisterDraftsServer(server, notesv1.UnimplementedDraftsServer{})
-	if err := interceptor.Audit(server, auth, authz).Err(); err != nil {
+	if err := authz.Audit(server, auth, rules).Err(); err != nil {
 		fmt.Println(err) // log.Fatal in a program
 	}
 	// Output:
@@ -141,15 +143,15 @@ func ExampleAudit() {
 
 // An interceptor in front of the Authorizer's learns which rule it was.
 func ExampleDeniedError() {
-	authz, err := interceptor.NewAuthz(interceptor.WithRules(interceptor.Rule{
-		Name: "admins", Methods: []string{"notes.v1.Notes/Purge"}, Roles: []string{"admin"}, Effect: interceptor.EffectAllow,
+	rules, err := authz.New(authz.WithRules(authz.Rule{
+		Name: "admins", Methods: []string{"notes.v1.Notes/Purge"}, Roles: []string{"admin"}, Effect: authz.Allow,
 	}))
 	if err != nil {
 		log.Fatal(err)
 	}
 	ctx := authcontext.NewContext(context.Background(), &authcontext.AuthContext{Subject: "bob"})
-	err = authz.Authorize(ctx, "/notes.v1.Notes/Purge")
-	if denied, ok := errors.AsType[*interceptor.DeniedError](err); ok {
+	err = rules.Authorize(ctx, "/notes.v1.Notes/Purge")
+	if denied, ok := errors.AsType[*authz.DeniedError](err); ok {
 		fmt.Println(denied.Method, "was denied by", denied.Rule)
 		for _, unmet := range denied.Unmet {
 			fmt.Printf("rule %s asks for any of the roles %q\n", unmet.Rule, unmet.AnyRole)

@@ -1,4 +1,4 @@
-package sessionauth_test
+package clientauth_test
 
 import (
 	"context"
@@ -15,14 +15,16 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/clientauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/internal/demo"
 )
 
 // dialOrders connects a service to the orders service, in the name of its callers.
 func dialOrders(target, secret string, secure credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	onward, err := interceptor.NewForwarder(
-		interceptor.WithSharedSecret(secret),
-		interceptor.WithForwardedClaims("org"))
+	onward, err := clientauth.NewForwarder(
+		clientauth.WithSharedSecret(secret),
+		clientauth.WithForwardedClaims("org"))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +44,7 @@ func newOrders(secrets []string, secure credentials.TransportCredentials) (*grpc
 
 // dialAsCourier connects to a service with a session's token of one's own.
 func dialAsCourier(target string, secure credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	session, err := interceptor.NewBearerCredentials(interceptor.TokenFunc(freshToken))
+	session, err := clientauth.NewBearer(clientauth.TokenFunc(freshToken))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +114,7 @@ func Example_onward() {
 			log.Fatal(err)
 		}
 		if _, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil {
-			fmt.Println(describe("", err))
+			fmt.Println(demo.Describe("", err))
 		}
 		if err := conn.Close(); err != nil {
 			log.Fatal(err)
@@ -125,7 +127,7 @@ func Example_onward() {
 
 // A client that has a session of its own.
 func Example_credentials() {
-	auth, err := interceptor.NewSessionAuth(verify, mapSession)
+	auth, err := interceptor.NewSessionAuth(demo.Verify, demo.MapSession)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -139,7 +141,7 @@ func Example_credentials() {
 		log.Fatal(err)
 	}
 	if _, err := healthpb.NewHealthClient(conn).Check(context.Background(), &healthpb.HealthCheckRequest{}); err != nil {
-		fmt.Println(describe("", err))
+		fmt.Println(demo.Describe("", err))
 	}
 	if err := conn.Close(); err != nil {
 		log.Fatal(err)

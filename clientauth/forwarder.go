@@ -1,4 +1,4 @@
-package interceptor
+package clientauth
 
 import (
 	"context"
@@ -9,52 +9,16 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
+	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
-// ForwardOption configures a [Forwarder]. A nil ForwardOption is ignored.
-type ForwardOption interface{ applyForward(*forwardConfig) }
-
-type forwardFunc func(*forwardConfig)
-
-func (f forwardFunc) applyForward(c *forwardConfig) { f(c) }
-
-type forwardConfig struct {
-	claims   []string
-	header   string
-	secrets  []string // one, or none
-	required bool
-	insecure bool
-}
-
-func (name secretHeaderOption) applyForward(c *forwardConfig) { c.header = string(name) }
-
-// WithForwardedClaims names the claims that go along. By default none does, since
-// frameworks like to put the session token among them. A name that an identity has no
-// claim of is passed over. An empty name makes [NewForwarder] fail.
-func WithForwardedClaims(names ...string) ForwardOption {
-	names = slices.Clone(names)
-	return forwardFunc(func(c *forwardConfig) { c.claims = slices.Concat(c.claims, names) })
-}
-
-// WithSharedSecret sends a secret with every call, with and without an identity, by
-// which a [GatewayAuth] on the other side knows that the caller is to be trusted: see
-// [WithSharedSecrets]. By default there is none, and the other side has to know this
-// one by its client certificate. A secret that is not as told there makes
-// [NewForwarder] fail.
-func WithSharedSecret(secret string) ForwardOption {
-	return forwardFunc(func(c *forwardConfig) { c.secrets = []string{secret} })
-}
-
-// WithRequiredIdentity fails a call without an identity, with Unauthenticated and
-// MISSING_CREDENTIALS, before it is sent. By default it is made without one.
-func WithRequiredIdentity() ForwardOption {
-	return forwardFunc(func(c *forwardConfig) { c.required = true })
-}
-
 // Forwarder carries the identity of a call's own caller on to the services that it
 // calls in turn: what authcontext.FromContext finds in the context of an outgoing call
-// goes along as x-auth-* metadata, for a [GatewayAuth] or for Connectum's gateway
+// goes along as x-auth-* metadata, for an interceptor.GatewayAuth or for Connectum's gateway
 // interceptor to read. It is made by [NewForwarder], is safe for concurrent use, and
 // needs no closing.
 //
@@ -71,31 +35,28 @@ func WithRequiredIdentity() ForwardOption {
 // and errors.Unwrap finds it. See authcontext.EncodeHeader for what can.
 type Forwarder struct {
 	claims   []string
-	secrets  secrets
-	secret   concealed // nil: none
+	secrets  secret.Set
+	secret   secret.Concealed // nil: none
 	required bool
 	insecure bool
 }
 
 // NewForwarder returns a Forwarder. The error names every option that is not valid.
-func NewForwarder(opts ...ForwardOption) (*Forwarder, error) {
-	c := forwardConfig{header: secretHeader}
-	for _, opt := range opts {
-		if opt != nil {
-			opt.applyForward(&c)
-		}
-	}
+func NewForwarder(opts ...Option) (*Forwarder, error) {
+	c := newConfig(opts)
 	f := &Forwarder{claims: c.claims, required: c.required, insecure: c.insecure}
 	var errs [2]error
-	f.secrets, errs[0] = parseSecrets("WithSharedSecret", c.header, c.secrets)
+	if f.secrets, errs[0] = secret.New("WithSharedSecret", c.header, c.secrets); errs[0] != nil {
+		errs[0] = fmt.Errorf("clientauth: %w", errs[0])
+	}
 	if slices.Contains(c.claims, "") {
-		errs[1] = errors.New("interceptor: WithForwardedClaims: an empty name")
+		errs[1] = errors.New("clientauth: WithForwardedClaims: an empty name")
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	if len(c.secrets) > 0 {
-		f.secret = conceal(c.secrets[0])
+		f.secret = secret.Conceal(c.secrets[0])
 	}
 	return f, nil
 }
@@ -124,15 +85,15 @@ func (f *Forwarder) prepare(ctx context.Context, opts []grpc.CallOption) (contex
 	case ok:
 		encoded, err := authcontext.EncodeHeader(ac, f.claims...)
 		if err != nil {
-			telemetry.RecordException(ctx, exception(err, nil))
-			return nil, nil, &clientFailure{identityNotForwarded, err}
+			telemetry.RecordException(ctx, redact.Exception(err, nil))
+			return nil, nil, &failed{refusal.IdentityNotForwarded, err}
 		}
 		told = encoded
 	case f.required:
-		return nil, nil, missingCredentials
+		return nil, nil, refusal.MissingCredentials
 	}
 	if f.secret != nil {
-		told[f.secrets.header] = f.secret()
+		told[f.secrets.Header] = f.secret()
 	}
 	ctx, opts = attach(ctx, opts, &identityHeader{told, f.insecure}, f.replaces)
 	return ctx, opts, nil
@@ -140,7 +101,7 @@ func (f *Forwarder) prepare(ctx context.Context, opts []grpc.CallOption) (contex
 
 // replaces reports whether nobody but the Forwarder may send a key.
 func (f *Forwarder) replaces(key string) bool {
-	return isIdentityHeader(key) || f.secrets.isHeader(key)
+	return headername.IsIdentity(key) || f.secrets.IsHeader(key)
 }
 
 // identityHeader is what a Forwarder puts on a call. It is shared by the attempts at it

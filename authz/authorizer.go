@@ -1,4 +1,4 @@
-package interceptor
+package authz
 
 import (
 	"context"
@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	"github.com/grpc-sessionauth/sessionauth/internal/method"
+	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -18,7 +23,7 @@ import (
 // True allows it, false denies it. fullMethod is "/pkg.Service/Method". caller is
 // shared and must not be modified.
 //
-// ctx is a child of the call's, bounded by cache.DefaultVerifyTimeout. An error, a panic,
+// ctx is a child of the call's, bounded by 5 s. An error, a panic,
 // or an answer that comes too late refuses the call: an error that wraps [ErrUnavailable],
 // a net.Error, a context.DeadlineExceeded, or a status with code Unavailable,
 // DeadlineExceeded or ResourceExhausted is Unavailable to the client; another status is
@@ -27,10 +32,13 @@ import (
 // to call concurrently, and should return soon after ctx ends: they are abandoned then.
 type AuthorizeFunc func(ctx context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error)
 
-// Authorizer decides who may call what. It is made by [NewAuthz], is safe for
+// timeout bounds a callback.
+const timeout = 5 * time.Second
+
+// Authorizer decides who may call what. It is made by [New], is safe for
 // concurrent use, and needs no closing. It remembers no decision.
 type Authorizer struct {
-	public      methodSet
+	public      method.Set
 	rules       ruleSet
 	annotations map[string]*annotation // by "/pkg.Service/Method"
 	described   func(service string) bool
@@ -38,10 +46,10 @@ type Authorizer struct {
 	internal    func(ctx context.Context, caller *authcontext.AuthContext) bool
 	authorize   AuthorizeFunc
 	policy      Effect
-	installed   installed
+	installed   struct{ unary, stream atomic.Bool } // which interceptors were asked for
 }
 
-// NewAuthz returns an Authorizer. It belongs behind an [Authenticator], which says who
+// New returns an Authorizer. It belongs behind an [Authenticator], which says who
 // calls: a call without an identity is Unauthenticated. Without options every call is
 // denied. The error names every rule and option that is not valid.
 //
@@ -51,12 +59,14 @@ type Authorizer struct {
 // [WithAuthorize]; the policy of [WithDefaultPolicy]. A method name of another form than
 // "/pkg.Service/Method", which only an UnknownServiceHandler could ever see, is denied
 // before any of them.
-func NewAuthz(opts ...AuthzOption) (*Authorizer, error) {
-	c := newAuthzConfig(opts)
+func New(opts ...Option) (*Authorizer, error) {
+	c := newConfig(opts)
 	a := &Authorizer{vocabulary: newVocabulary(), internal: c.internal, authorize: c.authorize, policy: c.policy}
 	var errs [4]error
 	errs[0] = errors.Join(c.errs...)
-	a.public, errs[1] = newMethodSet(c.public)
+	if a.public, errs[1] = method.NewSet(c.public); errs[1] != nil {
+		errs[1] = fmt.Errorf("authz: %w", errs[1])
+	}
 	a.rules, errs[2] = newRuleSet(c.rules, a.vocabulary)
 	if c.files != nil {
 		a.annotations, errs[3] = readAnnotations(c.files, a.vocabulary)
@@ -124,7 +134,7 @@ func (a *Authorizer) Authorize(ctx context.Context, fullMethod string) error {
 	}
 	if d.caller, ok = authcontext.FromContext(ctx); !ok || d.caller.Subject == "" {
 		telemetry.RecordDecision(ctx, telemetry.Decision{Rule: RuleNoIdentity, Error: telemetry.MissingCredentials})
-		return missingCredentials
+		return refusal.MissingCredentials
 	}
 	var space heldSpace
 	have := a.vocabulary.held(d.caller, &space)
@@ -146,9 +156,9 @@ func (a *Authorizer) Authorize(ctx context.Context, fullMethod string) error {
 	case err != nil:
 		return a.failed(ctx, err)
 	case allowed:
-		return a.end(ctx, &d, have, EffectAllow, RuleAuthorize)
+		return a.end(ctx, &d, have, Allow, RuleAuthorize)
 	}
-	return a.end(ctx, &d, have, EffectDeny, RuleAuthorize)
+	return a.end(ctx, &d, have, Deny, RuleAuthorize)
 }
 
 // decision is what is known of a call that is being decided.
@@ -160,9 +170,9 @@ type decision struct {
 	rule       *compiledRule // the same
 }
 
-// end carries a decision out. Anything but EffectAllow denies.
+// end carries a decision out. Anything but Allow denies.
 func (a *Authorizer) end(ctx context.Context, d *decision, have held, effect Effect, by string) error {
-	if effect != EffectAllow {
+	if effect != Allow {
 		return a.refuse(ctx, d, have, by)
 	}
 	telemetry.RecordDecision(ctx, telemetry.Decision{Allowed: true, Rule: by})
@@ -175,11 +185,11 @@ func (a *Authorizer) annotated(
 ) Effect {
 	switch {
 	case options.internal && !a.trusts(ctx, caller):
-		return EffectDeny
+		return Deny
 	case options.required && !options.needs.met(have):
-		return EffectDeny
+		return Deny
 	case options.internal, options.required:
-		return EffectAllow
+		return Allow
 	}
 	return options.policy
 }
@@ -192,7 +202,7 @@ func (a *Authorizer) trusts(ctx context.Context, caller *authcontext.AuthContext
 	defer func() {
 		if r := recover(); r != nil {
 			trusted = false
-			telemetry.RecordException(ctx, exception(&cache.PanicError{Value: r, Stack: debug.Stack()}, nil))
+			telemetry.RecordException(ctx, redact.Exception(&catch.PanicError{Value: r, Stack: debug.Stack()}, nil))
 		}
 	}()
 	return a.internal(ctx, caller)
@@ -201,25 +211,25 @@ func (a *Authorizer) trusts(ctx context.Context, caller *authcontext.AuthContext
 // ask runs the func of WithAuthorize. A Goexit in it must not end the goroutine of the
 // call, which would never be answered.
 func (a *Authorizer) ask(ctx context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error) {
-	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return cache.Call(bounded, func(ctx context.Context) (bool, error) { return a.authorize(ctx, caller, fullMethod) })
+	return catch.Call(bounded, func(ctx context.Context) (bool, error) { return a.authorize(ctx, caller, fullMethod) })
 }
 
 // isPublic reports whether anybody may call a method.
 func (a *Authorizer) isPublic(fullMethod string) bool {
 	options := a.annotations[fullMethod]
-	return options != nil && options.public || a.public.match(fullMethod)
+	return options != nil && options.public || a.public.Match(fullMethod)
 }
 
 // splitMethod takes "/pkg.Service/Method" apart. A name of any other form is none: a
 // rule that denies must not be got round by a name that something behind an
 // UnknownServiceHandler reads as the one that it names.
-func splitMethod(fullMethod string) (service, method string, ok bool) {
-	name, ok := strings.CutPrefix(fullMethod, "/")
+func splitMethod(fullMethod string) (service, name string, ok bool) {
+	rest, ok := strings.CutPrefix(fullMethod, "/")
 	if !ok {
 		return "", "", false
 	}
-	service, method, _ = strings.Cut(name, "/")
-	return service, method, isName(service) && isName(method)
+	service, name, _ = strings.Cut(rest, "/")
+	return service, name, method.IsName(service) && method.IsName(name)
 }

@@ -18,6 +18,7 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/clientauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
@@ -125,7 +126,7 @@ func FuzzCookie(f *testing.F) {
 	f.Add("a;b", "c")
 	f.Add("a", "b; c=d")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		c, err := interceptor.NewCookieCredentials(name, interceptor.StaticToken(value))
+		c, err := clientauth.NewCookie(name, clientauth.StaticToken(value))
 		if err != nil {
 			return
 		}

@@ -1,18 +1,31 @@
-package interceptor
+package authz
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
-	"google.golang.org/grpc"
+	"github.com/grpc-sessionauth/sessionauth/internal/method"
 )
 
 // ServiceInfoProvider is a server that can list its methods, such as a [*grpc.Server].
-type ServiceInfoProvider interface {
-	GetServiceInfo() map[string]grpc.ServiceInfo
+type ServiceInfoProvider = method.ServiceInfoProvider
+
+// Authn says who calls, as an Authenticator of package interceptor does.
+type Authn interface {
+	// SkipPatterns returns the patterns of methods that are let through unseen.
+	SkipPatterns() []string
+	// Skips reports whether a method, "/pkg.Service/Method", is one of them.
+	Skips(fullMethod string) bool
+	// Optional reports whether a call without a credential is let through.
+	Optional() bool
+	// Installed reports which of the interceptors were asked for.
+	Installed() (unary, stream bool)
+	// Name is how findings call it.
+	Name() string
 }
 
 // FindingKind says what is wrong.
@@ -69,7 +82,7 @@ func (f Findings) String() string {
 func (f Findings) Err() error {
 	errs := make([]error, len(f))
 	for i := range f {
-		errs[i] = errors.New("interceptor: " + f[i].String())
+		errs[i] = errors.New("authz: " + f[i].String())
 	}
 	return errors.Join(errs...)
 }
@@ -82,50 +95,25 @@ func (f Findings) Without(kinds ...FindingKind) Findings {
 // Audit compares the methods of a server with what its authentication and an Authorizer
 // were told about them, and reports what does not fit: see [FindingKind]. Call it when all
 // services are registered, before the server serves, and in a test. Either may be nil, if
-// there is none. An Authenticator of which no interceptor was asked for is taken to be in
+// there is none. An Authn of which no interceptor was asked for is taken to be in
 // use by its AuthFunc, and not to lack any.
-func Audit(server ServiceInfoProvider, authn ServerAuth, authz *Authorizer) Findings {
-	methods := methodsOf(server.GetServiceInfo())
+func Audit(server ServiceInfoProvider, authn Authn, z *Authorizer) Findings {
+	methods := method.Of(server)
 	var found Findings
-	var first *front
 	if !isNil(authn) {
-		first = authn.audited()
-		found = append(found, first.audit(methods, authz)...)
-		if _, ok := authn.(*GatewayAuth); ok {
-			found = append(found, first.installed.audit("GatewayAuth", methods)...)
-		} else if first.installed.unary.Load() || first.installed.stream.Load() {
-			found = append(found, first.installed.audit("Authenticator", methods)...)
+		found = append(found, auditAuthn(methods, authn, z)...)
+		if unary, stream := authn.Installed(); unary || stream {
+			found = append(found, auditInstalled(authn.Name(), unary, stream, methods)...)
 		}
 	}
-	if authz != nil {
-		found = append(found, authz.audit(methods)...)
-		found = append(found, authz.installed.audit("Authorizer", methods)...)
+	if z != nil {
+		found = append(found, z.audit(methods)...)
+		found = append(found, auditInstalled("Authorizer", z.installed.unary.Load(), z.installed.stream.Load(), methods)...)
 	}
-	if first != nil && authz != nil {
-		found = append(found, auditBoth(methods, first, authz)...)
+	if !isNil(authn) && z != nil {
+		found = append(found, auditBoth(methods, authn, z)...)
 	}
 	return found
-}
-
-// serverMethod is a method of a server.
-type serverMethod struct {
-	service, name string
-	full          string
-	stream        bool
-}
-
-// methodsOf lists the methods of a server in order.
-func methodsOf(services map[string]grpc.ServiceInfo) []serverMethod {
-	var methods []serverMethod
-	for service, info := range services {
-		for _, m := range info.Methods {
-			methods = append(methods, serverMethod{
-				service, m.Name, "/" + service + "/" + m.Name, m.IsClientStream || m.IsServerStream,
-			})
-		}
-	}
-	slices.SortFunc(methods, func(a, b serverMethod) int { return cmp.Compare(a.full, b.full) })
-	return methods
 }
 
 func noMatch(pattern, where string) Finding {
@@ -135,20 +123,21 @@ func noMatch(pattern, where string) Finding {
 // audit reports the patterns of WithSkipMethods that match nothing. A program may have
 // descriptors of services that its server does not offer: a public method of theirs, fed
 // to WithSkipMethods, is no mistake.
-func (f *front) audit(methods []serverMethod, authz *Authorizer) Findings {
+func auditAuthn(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	var found Findings
-	for _, pattern := range f.skip.unmatched(methods) {
+	skip, _ := method.NewSet(authn.SkipPatterns())
+	for _, pattern := range skip.Unmatched(methods) {
 		full := "/" + strings.TrimPrefix(pattern, "/")
-		if authz == nil || authz.annotations[full] == nil {
+		if z == nil || z.annotations[full] == nil {
 			found = append(found, noMatch(pattern, "WithSkipMethods"))
 		}
 	}
 	return found
 }
 
-func (a *Authorizer) audit(methods []serverMethod) Findings {
+func (a *Authorizer) audit(methods []method.Method) Findings {
 	var found Findings
-	for _, pattern := range a.public.unmatched(methods) {
+	for _, pattern := range a.public.Unmatched(methods) {
 		found = append(found, noMatch(pattern, "WithPublicMethods"))
 	}
 	for _, rule := range a.rules.rules {
@@ -159,40 +148,40 @@ func (a *Authorizer) audit(methods []serverMethod) Findings {
 		}
 	}
 	for i, m := range methods {
-		if a.described != nil && !a.described(m.service) && (i == 0 || methods[i-1].service != m.service) {
-			found = append(found, Finding{NoDescriptor, m.service, "no file that WithProtoOptions reads describes this service"})
+		if a.described != nil && !a.described(m.Service) && (i == 0 || methods[i-1].Service != m.Service) {
+			found = append(found, Finding{NoDescriptor, m.Service, "no file that WithProtoOptions reads describes this service"})
 		}
-		options := a.annotations[m.full]
+		options := a.annotations[m.Full]
 		switch {
-		case a.isPublic(m.full):
+		case a.isPublic(m.Full):
 		case options != nil && options.internal && a.internal == nil:
 			found = append(found, Finding{
-				NoInternalCallers, m.full, "it is internal, and WithInternalCallers is not given: every call is denied",
+				NoInternalCallers, m.Full, "it is internal, and WithInternalCallers is not given: every call is denied",
 			})
 		case options != nil && (options.internal || options.required || options.policy != 0):
-		case !slices.ContainsFunc(a.rules.targets(m.service), func(t target) bool { return t.names(m.name) }):
+		case !slices.ContainsFunc(a.rules.targets(m.Service), func(t target) bool { return t.names(m.Name) }):
 			decides := "the default policy, " + a.policy.String() + ","
 			if a.authorize != nil {
 				decides = "the func of WithAuthorize"
 			}
-			found = append(found, Finding{NoRule, m.full, "no rule names it: " + decides + " decides about every call"})
+			found = append(found, Finding{NoRule, m.Full, "no rule names it: " + decides + " decides about every call"})
 		}
 	}
 	return found
 }
 
 // audit reports the kinds of method for which an interceptor was not asked for.
-func (i *installed) audit(of string, methods []serverMethod) Findings {
+func auditInstalled(of string, unary, stream bool, methods []method.Method) Findings {
 	var found Findings
 	for _, kind := range []struct {
 		name        string
 		stream, has bool
-	}{{"UnaryServerInterceptor", false, i.unary.Load()}, {"StreamServerInterceptor", true, i.stream.Load()}} {
+	}{{"UnaryServerInterceptor", false, unary}, {"StreamServerInterceptor", true, stream}} {
 		var first string
 		var count int
 		for _, m := range methods {
-			if m.stream == kind.stream {
-				first = cmp.Or(first, m.full)
+			if m.Stream == kind.stream {
+				first = cmp.Or(first, m.Full)
 				count++
 			}
 		}
@@ -205,25 +194,24 @@ func (i *installed) audit(of string, methods []serverMethod) Findings {
 }
 
 // auditBoth reports the methods that the two do not agree about.
-func auditBoth(methods []serverMethod, authn *front, authz *Authorizer) Findings {
+func auditBoth(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	var found Findings
 	for _, m := range methods {
-		skipped, public := authn.skip.match(m.full), authz.isPublic(m.full)
+		skipped, public := authn.Skips(m.Full), z.isPublic(m.Full)
 		switch {
 		case skipped && !public:
-			found = append(found, Finding{SkippedAndRestricted, m.full,
+			found = append(found, Finding{SkippedAndRestricted, m.Full,
 				"WithSkipMethods lets it through without an identity, and the Authorizer asks for one"})
-		case public && !skipped && !authn.optional:
-			found = append(found, Finding{PublicButAuthenticated, m.full,
+		case public && !skipped && !authn.Optional():
+			found = append(found, Finding{PublicButAuthenticated, m.Full,
 				"the Authorizer has it public, and the Authenticator asks for a session: WithSkipMethods does not name it"})
 		}
 	}
 	return found
 }
 
-// Check reports, in one error a line, every pattern of [WithPublicMethods] and of the rules
-// that matches no method of server. [Audit] finds more.
-func (a *Authorizer) Check(server ServiceInfoProvider) error {
-	found := a.audit(methodsOf(server.GetServiceInfo()))
-	return slices.DeleteFunc(found, func(f Finding) bool { return f.Kind != NoMatch }).Err()
+// isNil reports whether authn is nil, or a nil pointer.
+func isNil(authn Authn) bool {
+	v := reflect.ValueOf(authn)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }

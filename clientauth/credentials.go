@@ -1,17 +1,25 @@
-package interceptor
+package clientauth
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"reflect"
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
-	"github.com/grpc-sessionauth/sessionauth/telemetry"
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
+	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 )
+
+// maxCredential bounds a credential, in bytes: servers refuse a longer one.
+const maxCredential = 16 << 10
+
+// ErrUnavailable is wrapped by the error of a [TokenSource] that could not get a token
+// for now. It is interceptor.ErrUnavailable.
+var ErrUnavailable = refusal.ErrUnavailable
 
 // TokenSource knows the token to send with a call. It is asked for every call, and for
 // every attempt at one, while the call waits; so it should keep a token for as long as
@@ -33,17 +41,14 @@ func (f TokenFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
 
 // StaticToken is a [TokenSource] of always the same token. It is checked when the
 // credentials are made.
-func StaticToken(token string) TokenSource { return staticToken(conceal(token)) }
+func StaticToken(token string) TokenSource { return staticToken(secret.Conceal(token)) }
 
-type staticToken concealed
+type staticToken secret.Concealed
 
 func (s staticToken) Token(context.Context) (string, error) { return s(), nil }
 
 // Format implements [fmt.Formatter], without the token.
 func (staticToken) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("StaticToken")) }
-
-// CredentialsOption configures [Credentials]. A nil CredentialsOption is ignored.
-type CredentialsOption interface{ applyCredentials(*Credentials) }
 
 // Credentials put a session's token on outgoing calls. They are a
 // credentials.PerRPCCredentials, for grpc.WithPerRPCCredentials and
@@ -51,7 +56,7 @@ type CredentialsOption interface{ applyCredentials(*Credentials) }
 // interceptors they replace an Authorization, or a Cookie, that the call carries, so
 // that none of its caller's goes along. Use one or the other.
 //
-// They are made by [NewBearerCredentials] and [NewCookieCredentials], are safe for
+// They are made by [NewBearer] and [NewCookie], are safe for
 // concurrent use, start no goroutine and keep no token but a [StaticToken].
 type Credentials struct {
 	key, prefix string
@@ -60,41 +65,41 @@ type Credentials struct {
 	insecure    bool
 }
 
-// NewBearerCredentials returns Credentials that send "Authorization: Bearer <token>".
+// NewBearer returns Credentials that send "Authorization: Bearer <token>".
 // A token has at most 16 KiB of visible ASCII without commas, as the extractor
 // metadata.Bearer reads it; a static one that has not makes this fail, another one the
 // call.
-func NewBearerCredentials(source TokenSource, opts ...CredentialsOption) (*Credentials, error) {
-	return newCredentials("NewBearerCredentials", &Credentials{
-		key: authorization.key, prefix: "Bearer ", check: checkBearer, source: source,
+func NewBearer(source TokenSource, opts ...Option) (*Credentials, error) {
+	return newCredentials("NewBearer", &Credentials{
+		key: "authorization", prefix: "Bearer ", check: checkBearer, source: source,
 	}, opts)
 }
 
-// NewCookieCredentials returns Credentials that send "Cookie: <name>=<token>". The name
+// NewCookie returns Credentials that send "Cookie: <name>=<token>". The name
 // and the token are those of RFC 6265 §4.1.1, without quotes and of at most 16 KiB: a
 // name or a static token that is not makes this fail, another token the call. Nothing is escaped: the
 // token is what stands in the Set-Cookie of the session's owner.
-func NewCookieCredentials(name string, source TokenSource, opts ...CredentialsOption) (*Credentials, error) {
-	if !consistsOf(name, lowerCase+upperCase+digits+"!#$%&'*+-.^_`|~") || len(name) > maxCredential {
-		return nil, fmt.Errorf("interceptor: NewCookieCredentials: %q is no name of a cookie", name)
+func NewCookie(name string, source TokenSource, opts ...Option) (*Credentials, error) {
+	if !isCookieName(name) || len(name) > maxCredential {
+		return nil, fmt.Errorf("clientauth: NewCookie: %q is no name of a cookie", name)
 	}
-	return newCredentials("NewCookieCredentials", &Credentials{
-		key: cookie.key, prefix: name + "=", check: checkCookie, source: source,
+	return newCredentials("NewCookie", &Credentials{
+		key: "cookie", prefix: name + "=", check: checkCookie, source: source,
 	}, opts)
 }
 
-func newCredentials(constructor string, c *Credentials, opts []CredentialsOption) (*Credentials, error) {
-	for _, opt := range opts {
-		if opt != nil {
-			opt.applyCredentials(c)
-		}
+func newCredentials(constructor string, c *Credentials, opts []Option) (*Credentials, error) {
+	configured := newConfig(opts)
+	c.insecure = configured.insecure
+	if err := configured.onlyForwarding(constructor); err != nil {
+		return nil, err
 	}
 	if isNil(c.source) {
-		return nil, fmt.Errorf("interceptor: %s needs a TokenSource", constructor)
+		return nil, fmt.Errorf("clientauth: %s needs a TokenSource", constructor)
 	}
 	if static, ok := c.source.(staticToken); ok {
 		if err := c.check(static()); err != nil {
-			return nil, fmt.Errorf("interceptor: %s: %w", constructor, err)
+			return nil, fmt.Errorf("clientauth: %s: %w", constructor, err)
 		}
 	}
 	return c, nil
@@ -104,10 +109,10 @@ func newCredentials(constructor string, c *Credentials, opts []CredentialsOption
 func (c *Credentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := c.source.Token(ctx)
 	if err != nil {
-		return nil, &clientFailure{unobtained(ctx, err), err}
+		return nil, &failed{unobtained(ctx, err), err}
 	}
 	if err := c.check(token); err != nil {
-		return nil, &clientFailure{credentialUnavailable, fmt.Errorf("interceptor: %w", err)}
+		return nil, &failed{refusal.CredentialUnavailable, fmt.Errorf("clientauth: %w", err)}
 	}
 	return map[string]string{c.key: c.prefix + token}, nil
 }
@@ -135,7 +140,7 @@ func (*Credentials) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Credent
 
 func (c *Credentials) prepare(ctx context.Context, opts []grpc.CallOption) (context.Context, []grpc.CallOption, error) {
 	ctx, opts = attach(ctx, opts, c, func(key string) bool {
-		return strings.EqualFold(key, c.key) || strings.EqualFold(key, gatewayPrefix+c.key)
+		return strings.EqualFold(key, c.key) || strings.EqualFold(key, headername.GatewayPrefix+c.key)
 	})
 	return ctx, opts, nil
 }
@@ -154,19 +159,33 @@ func checkCookie(value string) error {
 	return nil
 }
 
-// unobtained is the failure of a call whose token could not be had.
-func unobtained(ctx context.Context, err error) *failure {
-	var netErr net.Error
-	given, hasStatus := statusOf(err)
-	switch {
-	case ctx.Err() != nil:
-		return &failure{
-			status: describe(status.FromContextError(ctx.Err()), ReasonCredentialUnavailable), kind: telemetry.CallerGone,
-		}
-	case errors.Is(err, ErrUnavailable), errors.As(err, &netErr), errors.Is(err, context.DeadlineExceeded):
-		return credentialDelayed
-	case hasStatus:
-		return &failure{status: given}
+// unobtained is the refusal of a call whose token could not be had.
+func unobtained(ctx context.Context, err error) *refusal.Refusal {
+	if ctx.Err() != nil {
+		return refusal.CallerGoneFirst(ctx.Err())
 	}
-	return credentialUnavailable
+	given, hasStatus := refusal.StatusOf(err)
+	switch {
+	case errors.Is(err, ErrUnavailable), refusal.IsOutage(err):
+		return refusal.CredentialDelayed
+	case hasStatus:
+		return refusal.Given(given)
+	}
+	return refusal.CredentialUnavailable
+}
+
+// isVisible reports whether s is made of visible ASCII characters.
+func isVisible(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' })
+}
+
+// isCookieName reports whether s is a token of RFC 9110 §5.6.2.
+func isCookieName(s string) bool {
+	return isVisible(s) && !strings.ContainsAny(s, `"(),/:;<=>?@[\]{}`)
+}
+
+// isNil reports whether there is no source: none, a nil pointer or a nil func.
+func isNil(source TokenSource) bool {
+	v := reflect.ValueOf(source)
+	return !v.IsValid() || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }

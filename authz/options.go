@@ -1,4 +1,4 @@
-package interceptor
+package authz
 
 import (
 	"context"
@@ -11,14 +11,14 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 )
 
-// AuthzOption configures an [Authorizer]. A nil AuthzOption is ignored.
-type AuthzOption interface{ applyAuthz(*authzConfig) }
+// Option configures an [Authorizer]. A nil Option is ignored.
+type Option interface{ apply(*config) }
 
-type authzOptionFunc func(*authzConfig)
+type optionFunc func(*config)
 
-func (f authzOptionFunc) applyAuthz(c *authzConfig) { f(c) }
+func (f optionFunc) apply(c *config) { f(c) }
 
-type authzConfig struct {
+type config struct {
 	public    []string
 	files     *protoregistry.Files
 	internal  func(ctx context.Context, caller *authcontext.AuthContext) bool
@@ -28,38 +28,38 @@ type authzConfig struct {
 	errs      []error
 }
 
-func newAuthzConfig(opts []AuthzOption) authzConfig {
-	c := authzConfig{policy: EffectDeny}
+func newConfig(opts []Option) config {
+	c := config{policy: Deny}
 	for _, opt := range opts {
 		if opt != nil {
-			opt.applyAuthz(&c)
+			opt.apply(&c)
 		}
 	}
-	if c.authorize != nil && c.policy == EffectAllow {
+	if c.authorize != nil && c.policy == Allow {
 		c.errs = append(c.errs, errors.New(
-			"interceptor: WithAuthorize decides every call that nothing else does: WithDefaultPolicy(EffectAllow) would never apply"))
+			"authz: WithAuthorize decides every call that nothing else does: WithDefaultPolicy(Allow) would never apply"))
 	}
 	return c
 }
 
 // WithRules adds rules. They are tried in the order in which they are given, and the
 // first that names the method and whose requirements the caller meets decides. By
-// default there are none. A rule that is not valid makes [NewAuthz] fail.
-func WithRules(rules ...Rule) AuthzOption {
+// default there are none. A rule that is not valid makes [New] fail.
+func WithRules(rules ...Rule) Option {
 	rules = slices.Clone(rules)
 	for i := range rules {
 		rules[i].Methods = slices.Clone(rules[i].Methods)
 		rules[i].Roles = slices.Clone(rules[i].Roles)
 		rules[i].Scopes = slices.Clone(rules[i].Scopes)
 	}
-	return authzOptionFunc(func(c *authzConfig) { c.rules = slices.Concat(c.rules, rules) })
+	return optionFunc(func(c *config) { c.rules = slices.Concat(c.rules, rules) })
 }
 
 // WithAuthorize has calls that neither .proto options nor rules decide about decided by
 // authorize; see [AuthorizeFunc]. By default, and for nil, the policy of
 // [WithDefaultPolicy] decides about them.
-func WithAuthorize(authorize AuthorizeFunc) AuthzOption {
-	return authzOptionFunc(func(c *authzConfig) {
+func WithAuthorize(authorize AuthorizeFunc) Option {
+	return optionFunc(func(c *config) {
 		if authorize != nil {
 			c.authorize = authorize
 		}
@@ -67,15 +67,15 @@ func WithAuthorize(authorize AuthorizeFunc) AuthzOption {
 }
 
 // WithDefaultPolicy says what happens to a call that nothing else decides about.
-// EffectAllow lets every caller with an identity through. By default it is EffectDeny.
-// Anything but these two, or EffectAllow together with [WithAuthorize], makes [NewAuthz]
+// Allow lets every caller with an identity through. By default it is Deny.
+// Anything but these two, or Allow together with [WithAuthorize], makes [New]
 // fail.
-func WithDefaultPolicy(policy Effect) AuthzOption {
-	return authzOptionFunc(func(c *authzConfig) {
+func WithDefaultPolicy(policy Effect) Option {
+	return optionFunc(func(c *config) {
 		c.policy = policy
-		if policy != EffectAllow && policy != EffectDeny {
+		if policy != Allow && policy != Deny {
 			c.errs = append(c.errs, fmt.Errorf(
-				"interceptor: WithDefaultPolicy: effect %d: want EffectAllow or EffectDeny", policy))
+				"authz: WithDefaultPolicy: effect %d: want Allow or Deny", policy))
 		}
 	})
 }
@@ -83,23 +83,23 @@ func WithDefaultPolicy(policy Effect) AuthzOption {
 // WithPublicMethods lets calls of these methods through, whoever makes them and without
 // a look at the rules: "pkg.Service/Method", "pkg.Service/*" or "*". The Authenticator
 // has to let them through, too: give it [Authorizer.PublicMethods] by [WithSkipMethods].
-// By default none is public. Anything else makes [NewAuthz] fail.
-func WithPublicMethods(patterns ...string) AuthzOption {
+// By default none is public. Anything else makes [New] fail.
+func WithPublicMethods(patterns ...string) Option {
 	patterns = slices.Clone(patterns)
-	return authzOptionFunc(func(c *authzConfig) { c.public = slices.Concat(c.public, patterns) })
+	return optionFunc(func(c *config) { c.public = slices.Concat(c.public, patterns) })
 }
 
 // WithProtoOptions reads the options of connectum/auth/v1/options.proto from the
 // descriptors in files, and has them decide before the rules. Nil means
 // [protoregistry.GlobalFiles], where generated code registers its own. They are read by
-// [NewAuthz], once: a file that is registered later is not seen. Options that are not
-// valid, or contradict one another, make NewAuthz fail, whichever file they are in. By
+// [New], once: a file that is registered later is not seen. Options that are not
+// valid, or contradict one another, make New fail, whichever file they are in. By
 // default the options are not read.
-func WithProtoOptions(files *protoregistry.Files) AuthzOption {
+func WithProtoOptions(files *protoregistry.Files) Option {
 	if files == nil {
 		files = protoregistry.GlobalFiles
 	}
-	return authzOptionFunc(func(c *authzConfig) { c.files = files })
+	return optionFunc(func(c *config) { c.files = files })
 }
 
 // WithInternalCallers says which callers are other services of yours, and so may call a
@@ -107,8 +107,8 @@ func WithProtoOptions(files *protoregistry.Files) AuthzOption {
 // as its Type if a mapper of yours sets it for services alone, and at the call, such as
 // the verified certificate in its peer. It must be safe to call concurrently, and a panic
 // is a no. By default, and for nil, nobody is, and internal methods are denied to all.
-func WithInternalCallers(trusted func(ctx context.Context, caller *authcontext.AuthContext) bool) AuthzOption {
-	return authzOptionFunc(func(c *authzConfig) {
+func WithInternalCallers(trusted func(ctx context.Context, caller *authcontext.AuthContext) bool) Option {
+	return optionFunc(func(c *config) {
 		if trusted != nil {
 			c.internal = trusted
 		}

@@ -1,4 +1,4 @@
-package interceptor_test
+package authz_test
 
 import (
 	"context"
@@ -16,9 +16,10 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/authz"
 	notesv1 "github.com/grpc-sessionauth/sessionauth/internal/notes/v1"
 	authv1 "github.com/grpc-sessionauth/sessionauth/proto/connectum/auth/v1"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 // described returns descriptors of a service pkg.Service with a method Call that have
@@ -70,13 +71,13 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 	)
 	yes, no := new(true), new(false)
 	admin := withRoles("admin")
-	fallback := []interceptor.AuthzOption{interceptor.WithRules(interceptor.Rule{Name: "rule", Methods: []string{"*"}, Effect: allow})}
-	everyone := []interceptor.AuthzOption{interceptor.WithDefaultPolicy(allow)}
+	fallback := []authz.Option{authz.WithRules(authz.Rule{Name: "rule", Methods: []string{"*"}, Effect: allow})}
+	everyone := []authz.Option{authz.WithDefaultPolicy(allow)}
 	for _, test := range []struct {
 		name    string
 		service *service
 		method  *method
-		opts    []interceptor.AuthzOption
+		opts    []authz.Option
 		caller  *authcontext.AuthContext
 		want    string // by which rule it is denied; "allowed"; "unauthenticated"
 	}{
@@ -85,32 +86,32 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 		{"public: false of a method in a public service", &service{Public: yes}, &method{Public: no}, nil, nil, "unauthenticated"},
 		{"public method of a service that asks for a role", &service{DefaultRequires: requires([]string{"x"})}, &method{Public: yes}, nil, nil, "allowed"},
 		{"required role: there", nil, &method{Requires: requires([]string{"admin", "root"})}, nil, &admin, "allowed"},
-		{"required role: not there", nil, &method{Requires: requires([]string{"root"})}, fallback, &admin, interceptor.RuleProto},
+		{"required role: not there", nil, &method{Requires: requires([]string{"root"})}, fallback, &admin, authz.RuleProto},
 		{"required role: no identity", nil, &method{Requires: requires([]string{"root"})}, fallback, nil, "unauthenticated"},
 		{"required scopes: all there", nil, &method{Requires: requires(nil, "a", "b")}, nil, &authcontext.AuthContext{Scopes: []string{"b", "c", "a"}}, "allowed"},
-		{"required scopes: one there", nil, &method{Requires: requires(nil, "a", "b")}, fallback, &authcontext.AuthContext{Scopes: []string{"b"}}, interceptor.RuleProto},
+		{"required scopes: one there", nil, &method{Requires: requires(nil, "a", "b")}, fallback, &authcontext.AuthContext{Scopes: []string{"b"}}, authz.RuleProto},
 		{"empty requirements: any identity", nil, &method{Requires: requires(nil)}, nil, &admin, "allowed"},
 		{"empty requirements: no identity", nil, &method{Requires: requires(nil)}, everyone, nil, "unauthenticated"},
 		{"empty requirements of a method take the place of the service's", &service{DefaultRequires: requires([]string{"x"})}, &method{Requires: requires(nil)}, nil, &admin, "allowed"},
-		{"default requirements apply", &service{DefaultRequires: requires([]string{"x"})}, nil, fallback, &admin, interceptor.RuleProto},
-		{"default requirements apply beside a policy of the method", &service{DefaultRequires: requires([]string{"x"})}, &method{Policy: new("allow")}, nil, &admin, interceptor.RuleProto},
+		{"default requirements apply", &service{DefaultRequires: requires([]string{"x"})}, nil, fallback, &admin, authz.RuleProto},
+		{"default requirements apply beside a policy of the method", &service{DefaultRequires: requires([]string{"x"})}, &method{Policy: new("allow")}, nil, &admin, authz.RuleProto},
 		{"requirements that are met win over the service's policy", &service{DefaultPolicy: new("deny")}, &method{Requires: requires([]string{"admin"})}, nil, &admin, "allowed"},
 		{"policy allow", nil, &method{Policy: new("allow")}, nil, &admin, "allowed"},
 		{"policy allow: no identity", nil, &method{Policy: new("allow")}, nil, nil, "unauthenticated"},
-		{"policy deny wins over rules", nil, &method{Policy: new("deny")}, fallback, &admin, interceptor.RuleProto},
-		{"default policy deny wins over rules", &service{DefaultPolicy: new("deny")}, nil, fallback, &admin, interceptor.RuleProto},
+		{"policy deny wins over rules", nil, &method{Policy: new("deny")}, fallback, &admin, authz.RuleProto},
+		{"default policy deny wins over rules", &service{DefaultPolicy: new("deny")}, nil, fallback, &admin, authz.RuleProto},
 		{"policy of the method wins over the service's", &service{DefaultPolicy: new("deny")}, &method{Policy: new("allow")}, nil, &admin, "allowed"},
 		{"no options: rules decide", nil, nil, fallback, &admin, "allowed"},
 		{"no options, no rule: policy allow", nil, nil, everyone, &admin, "allowed"},
-		{"no options, no rule: policy deny", nil, nil, nil, &admin, interceptor.RuleDefaultPolicy},
-		{"empty options say nothing", &service{}, &method{}, nil, &admin, interceptor.RuleDefaultPolicy},
-		{"internal: nobody unless told", nil, &method{Internal: yes}, fallback, &admin, interceptor.RuleProto},
+		{"no options, no rule: policy deny", nil, nil, nil, &admin, authz.RuleDefaultPolicy},
+		{"empty options say nothing", &service{}, &method{}, nil, &admin, authz.RuleDefaultPolicy},
+		{"internal: nobody unless told", nil, &method{Internal: yes}, fallback, &admin, authz.RuleProto},
 		{"internal service: the method may be public", &service{Internal: yes}, &method{Public: yes}, nil, nil, "allowed"},
 		{"public service: the method may be internal", &service{Public: yes}, &method{Internal: yes}, nil, nil, "unauthenticated"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			a := newAuthz(t, append(test.opts, interceptor.WithProtoOptions(described(t, test.service, test.method)))...)
+			a := newAuthz(t, append(test.opts, authz.WithProtoOptions(described(t, test.service, test.method)))...)
 			ctx := t.Context()
 			if test.caller != nil {
 				ctx = as(ctx, *test.caller)
@@ -122,10 +123,10 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 					t.Fatal(err)
 				}
 			case "unauthenticated":
-				mustBe(t, err, codes.Unauthenticated, "missing credentials", interceptor.ReasonMissingCredentials)
+				mustBe(t, err, codes.Unauthenticated, "missing credentials", string(reason.MissingCredentials))
 			default:
-				var unmet []interceptor.UnmetRule
-				if denied := new(interceptor.DeniedError); asDenied(err, &denied) {
+				var unmet []authz.UnmetRule
+				if denied := new(authz.DeniedError); asDenied(err, &denied) {
 					unmet = denied.Unmet
 				}
 				mustBeDenied(t, err, test.want, unmet...)
@@ -134,8 +135,8 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 	}
 }
 
-func asDenied(err error, to **interceptor.DeniedError) bool {
-	denied, ok := err.(*interceptor.DeniedError)
+func asDenied(err error, to **authz.DeniedError) bool {
+	denied, ok := err.(*authz.DeniedError)
 	if ok {
 		*to = denied
 	}
@@ -146,13 +147,13 @@ func TestInternalMethodsAreForThoseWhoAreTrusted(t *testing.T) {
 	t.Parallel()
 	files := described(t, nil, &authv1.MethodAuth{Internal: new(true), Requires: requires([]string{"indexer"})})
 	service := authcontext.AuthContext{Type: "service", Roles: []string{"indexer"}}
-	trust := interceptor.WithInternalCallers(func(_ context.Context, caller *authcontext.AuthContext) bool {
+	trust := authz.WithInternalCallers(func(_ context.Context, caller *authcontext.AuthContext) bool {
 		if caller.Type == "panic" {
 			panic("a secret")
 		}
 		return caller.Type == "service"
 	})
-	a := newAuthz(t, interceptor.WithProtoOptions(files), trust)
+	a := newAuthz(t, authz.WithProtoOptions(files), trust)
 	if err := a.Authorize(as(t.Context(), service), "/pkg.Service/Call"); err != nil {
 		t.Error(err)
 	}
@@ -161,7 +162,7 @@ func TestInternalMethodsAreForThoseWhoAreTrusted(t *testing.T) {
 		"a callback that panics":      {Type: "panic", Roles: []string{"indexer"}},
 		"a service without the roles": {Type: "service"},
 	} {
-		if err := a.Authorize(as(t.Context(), caller), "/pkg.Service/Call"); !asDenied(err, new(*interceptor.DeniedError)) {
+		if err := a.Authorize(as(t.Context(), caller), "/pkg.Service/Call"); !asDenied(err, new(*authz.DeniedError)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -169,10 +170,10 @@ func TestInternalMethodsAreForThoseWhoAreTrusted(t *testing.T) {
 
 func TestProtoOptionsTellWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	a := newAuthz(t, interceptor.WithProtoOptions(described(t, nil, &authv1.MethodAuth{Requires: requires([]string{"admin"}, "a", "b")})))
+	a := newAuthz(t, authz.WithProtoOptions(described(t, nil, &authv1.MethodAuth{Requires: requires([]string{"admin"}, "a", "b")})))
 	caller := authcontext.AuthContext{Scopes: []string{"a"}}
-	mustBeDenied(t, a.Authorize(as(t.Context(), caller), "/pkg.Service/Call"), interceptor.RuleProto,
-		interceptor.UnmetRule{Rule: interceptor.RuleProto, AnyRole: []string{"admin"}, Scopes: []string{"b"}})
+	mustBeDenied(t, a.Authorize(as(t.Context(), caller), "/pkg.Service/Call"), authz.RuleProto,
+		authz.UnmetRule{Rule: authz.RuleProto, AnyRole: []string{"admin"}, Scopes: []string{"b"}})
 }
 
 func TestProtoOptionsThatCouldBeReadInTwoWaysAreRefused(t *testing.T) {
@@ -197,8 +198,8 @@ func TestProtoOptionsThatCouldBeReadInTwoWaysAreRefused(t *testing.T) {
 		{"unknown default policy", &service{DefaultPolicy: new("none")}, nil, `of pkg.Service: policy "none"`},
 		{"empty role", nil, &method{Requires: requires([]string{""})}, "a role or scope is empty"},
 	} {
-		_, err := interceptor.NewAuthz(interceptor.WithProtoOptions(described(t, test.service, test.method)))
-		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "interceptor: proto options of ") {
+		_, err := authz.New(authz.WithProtoOptions(described(t, test.service, test.method)))
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "authz: proto options of ") {
 			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
 		}
 	}
@@ -214,7 +215,7 @@ func TestOptionsOfAnotherGoPackageAreRead(t *testing.T) {
 		return options
 	}
 	public := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
-	a := newAuthz(t, interceptor.WithProtoOptions(describedBy(t, nil, wire(public))))
+	a := newAuthz(t, authz.WithProtoOptions(describedBy(t, nil, wire(public))))
 	if err := a.Authorize(t.Context(), "/pkg.Service/Call"); err != nil {
 		t.Error(err)
 	}
@@ -225,7 +226,7 @@ func TestOptionsOfAnotherGoPackageAreRead(t *testing.T) {
 		"a field of a newer version":      protowire.AppendVarint(protowire.AppendTag(nil, 5, protowire.VarintType), 1),
 		"a requirement of a newer verion": protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), 1)),
 	} {
-		if _, err := interceptor.NewAuthz(interceptor.WithProtoOptions(describedBy(t, nil, wire(own)))); err == nil {
+		if _, err := authz.New(authz.WithProtoOptions(describedBy(t, nil, wire(own)))); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -238,7 +239,7 @@ func FuzzProtoOptions(f *testing.F) {
 		ofMethod, ofService := &descriptorpb.MethodOptions{}, &descriptorpb.ServiceOptions{}
 		ofMethod.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 50100, protowire.BytesType), method))
 		ofService.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 50101, protowire.BytesType), service))
-		a, err := interceptor.NewAuthz(interceptor.WithProtoOptions(describedBy(t, ofService, ofMethod)))
+		a, err := authz.New(authz.WithProtoOptions(describedBy(t, ofService, ofMethod)))
 		if err != nil {
 			return
 		}
@@ -258,7 +259,7 @@ func FuzzProtoOptions(f *testing.F) {
 
 func TestPublicMethodsFeedTheAuthenticator(t *testing.T) {
 	t.Parallel()
-	a := newAuthz(t, interceptor.WithProtoOptions(nil), interceptor.WithPublicMethods("grpc.health.v1.Health/*"))
+	a := newAuthz(t, authz.WithProtoOptions(nil), authz.WithPublicMethods("grpc.health.v1.Health/*"))
 	services := []string{notesv1.Notes_ServiceDesc.ServiceName, notesv1.Archive_ServiceDesc.ServiceName}
 	if got, want := a.PublicMethods(services...), []string{"grpc.health.v1.Health/*", "notes.v1.Archive/Seal", "notes.v1.Notes/About"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -1,4 +1,4 @@
-package interceptor
+package clientauth
 
 import (
 	"context"
@@ -9,26 +9,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	grpcmd "google.golang.org/grpc/metadata"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 )
-
-// ClientOption is an option of [NewForwarder], [NewBearerCredentials] and
-// [NewCookieCredentials].
-type ClientOption interface {
-	ForwardOption
-	CredentialsOption
-}
-
-type insecureTransport struct{}
-
-func (insecureTransport) applyForward(c *forwardConfig) { c.insecure = true }
-
-func (insecureTransport) applyCredentials(c *Credentials) { c.insecure = true }
-
-// WithInsecureTransport lets identities, secrets and tokens go over connections that
-// are not encrypted, where whoever is on the way can read them and use them: for tests,
-// and where something underneath encrypts. By default a call over such a connection
-// fails with Unauthenticated before anything is sent.
-func WithInsecureTransport() ClientOption { return insecureTransport{} }
 
 // prepareFunc returns the context and the options that a call is made with.
 type prepareFunc func(context.Context, []grpc.CallOption) (context.Context, []grpc.CallOption, error)
@@ -124,15 +107,15 @@ func withoutOutgoing(ctx context.Context, remove func(key string) bool) context.
 	return grpcmd.NewOutgoingContext(ctx, md)
 }
 
-// clientFailure is a failure of a call that was not sent. Its cause is for the
-// client's own code to find, and in no text.
-type clientFailure struct {
-	*failure
+// failed is the error of a call that was not sent. Its cause is for the client's own
+// code to find, and in no text.
+type failed struct {
+	*refusal.Refusal
 
 	cause error
 }
 
-func (f *clientFailure) Unwrap() error { return f.cause }
+func (f *failed) Unwrap() error { return f.cause }
 
 // Format implements [fmt.Formatter]: the text of the status, without the cause.
-func (f *clientFailure) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(f.Error())) }
+func (f *failed) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(f.Error())) }

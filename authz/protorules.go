@@ -1,4 +1,4 @@
-package interceptor
+package authz
 
 import (
 	"errors"
@@ -54,7 +54,7 @@ func readAnnotations(files *protoregistry.Files, names *vocabulary) (map[string]
 }
 
 func optionError(of protoreflect.Descriptor, err error) error {
-	return fmt.Errorf("interceptor: proto options of %s: %w", of.FullName(), err)
+	return fmt.Errorf("authz: proto options of %s: %w", of.FullName(), err)
 }
 
 // readOptions returns what the options of a service or method hold under connectum.auth.v1.
@@ -75,11 +75,11 @@ func contradiction(method, service authOptions) error {
 		if is(level.public) && is(level.internal) {
 			return errors.New("public and internal at once")
 		}
-		if restricts := level.required || level.policy == EffectDeny; is(level.public) && restricts {
+		if restricts := level.required || level.policy == Deny; is(level.public) && restricts {
 			return errors.New("public, and restricted by requirements or a policy")
 		}
 	}
-	if method.public == nil && is(service.public) && (method.required || method.policy == EffectDeny) {
+	if method.public == nil && is(service.public) && (method.required || method.policy == Deny) {
 		return errors.New("restricted in a service that is public: say public: false, too")
 	}
 	return nil
@@ -130,7 +130,7 @@ func describedBy(files *protoregistry.Files) func(string) bool {
 // have descriptors of services that its server does not offer.
 func (a *Authorizer) PublicMethods(services ...string) []string {
 	public := a.annotatedMethods(services, func(o *annotation) bool { return o.public })
-	return slices.Concat(a.public.patterns, public)
+	return slices.Concat(a.public.Patterns, public)
 }
 
 // InternalMethods is [Authorizer.PublicMethods] for methods that their .proto file marks

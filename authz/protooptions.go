@@ -1,4 +1,4 @@
-package interceptor
+package authz
 
 import (
 	"errors"
@@ -83,9 +83,9 @@ func parseOptions(raw []byte, f optionFields) (authOptions, error) {
 	switch policy {
 	case "":
 	case "allow":
-		o.policy = EffectAllow
+		o.policy = Allow
 	case "deny":
-		o.policy = EffectDeny
+		o.policy = Deny
 	default:
 		return authOptions{}, fmt.Errorf(`policy %q: want "allow" or "deny"`, policy)
 	}

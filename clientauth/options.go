@@ -1,0 +1,90 @@
+package clientauth
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/secret"
+)
+
+// Option configures a [Forwarder] or [Credentials]. A nil Option is ignored. One that
+// does not apply to what is made makes its constructor fail.
+type Option interface{ apply(*config) }
+
+type optionFunc func(*config)
+
+func (f optionFunc) apply(c *config) { f(c) }
+
+type config struct {
+	insecure bool
+
+	// Of a Forwarder alone.
+	forwarding []string // the options that were given
+	claims     []string
+	header     string
+	secrets    []string // one, or none
+	required   bool
+}
+
+func newConfig(opts []Option) config {
+	c := config{header: secret.DefaultHeader}
+	for _, opt := range opts {
+		if opt != nil {
+			opt.apply(&c)
+		}
+	}
+	return c
+}
+
+func forwarding(name string, f func(*config)) Option {
+	return optionFunc(func(c *config) {
+		c.forwarding = append(c.forwarding, name)
+		f(c)
+	})
+}
+
+// WithInsecureTransport lets identities, secrets and tokens go over connections that
+// are not encrypted, where whoever is on the way can read them and use them: for tests,
+// and where something underneath encrypts. By default a call over such a connection
+// fails with Unauthenticated before anything is sent.
+func WithInsecureTransport() Option { return optionFunc(func(c *config) { c.insecure = true }) }
+
+// WithForwardedClaims names the claims that go along. By default none does, since
+// frameworks like to put the session token among them. A name that an identity has no
+// claim of is passed over. An empty name makes [NewForwarder] fail.
+func WithForwardedClaims(names ...string) Option {
+	names = slices.Clone(names)
+	return forwarding("WithForwardedClaims", func(c *config) { c.claims = slices.Concat(c.claims, names) })
+}
+
+// WithSharedSecret sends a secret with every call, with and without an identity, by
+// which a GatewayAuth on the other side knows that the caller is to be trusted: see
+// interceptor.WithSharedSecrets. By default there is none, and the other side has to know
+// this one by its client certificate. A secret that is not as told there makes
+// [NewForwarder] fail.
+func WithSharedSecret(secret string) Option {
+	return forwarding("WithSharedSecret", func(c *config) { c.secrets = []string{secret} })
+}
+
+// WithSecretHeader names the header that holds the shared secret, in any case. By
+// default it is x-gateway-secret, as with Connectum. A name that cannot hold one, or
+// that begins with x-auth-, makes [NewForwarder] fail.
+func WithSecretHeader(name string) Option {
+	return forwarding("WithSecretHeader", func(c *config) { c.header = name })
+}
+
+// WithRequiredIdentity fails a call without an identity, with Unauthenticated and
+// MISSING_CREDENTIALS, before it is sent. By default it is made without one.
+func WithRequiredIdentity() Option {
+	return forwarding("WithRequiredIdentity", func(c *config) { c.required = true })
+}
+
+// onlyForwarding returns an error for each option that means nothing to Credentials.
+func (c *config) onlyForwarding(constructor string) error {
+	errs := make([]error, 0, len(c.forwarding))
+	for _, name := range c.forwarding {
+		errs = append(errs, fmt.Errorf("clientauth: %s: %s is for a Forwarder", constructor, name))
+	}
+	return errors.Join(errs...)
+}

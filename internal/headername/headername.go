@@ -1,0 +1,41 @@
+// Package headername compares the names of headers and metadata as the parties on the
+// way may read them.
+package headername
+
+const (
+	// GatewayPrefix is what grpc-gateway puts before the names of HTTP headers.
+	GatewayPrefix = "grpcgateway-"
+	// IdentityPrefix begins the names by which services tell each other identities.
+	IdentityPrefix = "x-auth-"
+)
+
+// IsIdentity reports whether a key, in any case, could be read as one of the
+// x-auth-* headers by which services tell each other identities: servers and
+// frameworks take "_" and "." for "-", and grpc-gateway puts a prefix in front.
+func IsIdentity(key string) bool {
+	for HasPrefix(key, GatewayPrefix) {
+		key = key[len(GatewayPrefix):]
+	}
+	return HasPrefix(key, IdentityPrefix)
+}
+
+// HasPrefix is strings.HasPrefix for a key in any case and spelling. prefix is in lower
+// case, with "-" alone.
+func HasPrefix(key, prefix string) bool {
+	if len(key) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		c := key[i]
+		switch {
+		case c == '_' || c == '.':
+			c = '-'
+		case c >= 'A' && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		if c != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
