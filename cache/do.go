@@ -91,7 +91,7 @@ func (f *flight[V]) fromMemory() (a answer[V], held *entry[V], ok bool) {
 				f.background(true)
 			}
 			return a, nil, true
-		case e.asleep(now):
+		case c.asleep(e, now):
 			return a, nil, true
 		}
 		held = e // past its TTL: the owner is asked

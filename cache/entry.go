@@ -60,9 +60,9 @@ func sum(a, b time.Duration) time.Duration {
 
 // asleep reports whether a load of the entry failed so recently that it is served
 // stale without another.
-func (e *entry[V]) asleep(now time.Duration) bool {
+func (c *Cache[V]) asleep(e *entry[V], now time.Duration) bool {
 	next := e.next.Load()
-	return now < next && next > e.fresh && next != never
+	return now < next && next > e.fresh && next != never && !c.owner.answeredSince(&e.blame)
 }
 
 // answer is e as an answer.
