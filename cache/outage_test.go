@@ -21,6 +21,7 @@ type sessions struct {
 	fails map[string]bool // it is away for these only
 	ended map[string]bool
 	asked []time.Time
+	loads map[string]int
 }
 
 func (o *sessions) set(change func()) {
@@ -33,6 +34,7 @@ func (o *sessions) load(name string) cache.LoadFunc[string] {
 	return func(ctx context.Context) (string, time.Time, error) {
 		o.mu.Lock()
 		o.asked = append(o.asked, time.Now())
+		o.loads[name]++
 		away, hangs := o.away, o.hangs
 		if o.fails[name] && away == nil {
 			away = cache.ErrUnavailable
@@ -70,7 +72,7 @@ func away(t *testing.T, policy cache.Policy, names int, test func(t *testing.T, 
 	synctest.Test(t, func(t *testing.T) {
 		policy.TTL, policy.StaleIfError = 10*time.Second, time.Hour
 		c := newCache(t, policy)
-		o := &sessions{fails: map[string]bool{}, ended: map[string]bool{}}
+		o := &sessions{fails: map[string]bool{}, ended: map[string]bool{}, loads: map[string]int{}}
 		for i := range names {
 			if _, err := o.call(t.Context(), c, fmt.Sprint(i)); err != nil {
 				t.Fatal(err)
@@ -269,10 +271,13 @@ func TestOneKeyDoesNotMakeTheOwnerAway(t *testing.T) {
 			_, _ = o.call(t.Context(), c, "2")
 			_, _ = o.call(t.Context(), c, "0")
 		}
-		o.set(func() { o.ended["2"], o.ended["1"] = true, true })
+		o.set(func() { o.ended["2"], o.ended["1"], o.loads["0"] = true, true, 0 })
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			_, _ = o.call(t.Context(), c, "0")
 			_, _ = o.call(t.Context(), c, "junk")
+		}
+		if loads := o.loads["0"]; loads < 8 || loads > 12 {
+			t.Errorf("the key that fails was loaded %d times in 10 s", loads)
 		}
 		after(t, 0, o, c, "0", cache.Stale, nil)
 		after(t, 0, o, c, "2", cache.Miss, cache.ErrNotFound)
@@ -317,6 +322,62 @@ func TestAVerdictIsNotOvertakenByAnOlderLoad(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if _, ok := c.Get(key); ok || c.Stats().InFlight != 0 {
 			t.Error("the older answer is served")
+		}
+	})
+}
+
+// TestWhoWaitsForAnOlderLoadIsNotToldOtherwise: nor are those who waited for it.
+func TestWhoWaitsForAnOlderLoadIsNotToldOtherwise(t *testing.T) {
+	away(t, cache.Policy{Patience: time.Minute}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			loads := 0
+			_, _, err := c.Do(t.Context(), cache.NewKey("0"), func(ctx context.Context) (string, time.Time, error) {
+				if loads++; loads > 1 {
+					return o.load("0")(ctx)
+				}
+				time.Sleep(4 * time.Second)
+				return "old", time.Time{}, nil
+			})
+			if !errors.Is(err, cache.ErrNotFound) {
+				t.Errorf("%v", err)
+			}
+		})
+		time.Sleep(2 * time.Second)
+		o.set(func() { o.ended["0"] = true })
+		after(t, 0, o, c, "0", cache.Miss, cache.ErrNotFound)
+		wg.Wait()
+	})
+}
+
+// TestRefreshesWaitForTheOwner: values within their TTL are served, and what asks for
+// them is one probe, too.
+func TestRefreshesWaitForTheOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Hour, RefreshAfter: time.Second})
+		o := &sessions{loads: map[string]int{}}
+		for i := range 20 {
+			_, _ = o.call(t.Context(), c, fmt.Sprint(i))
+		}
+		time.Sleep(time.Second)
+		o.set(func() { o.away = cache.ErrUnavailable })
+		after(t, 0, o, c, "0", cache.Hit, nil)
+		synctest.Wait()
+		start := time.Now()
+		for i := 0; time.Since(start) < time.Minute; i++ {
+			after(t, 0, o, c, fmt.Sprint(i%20), cache.Hit, nil)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if asked := o.since(start.Add(1)); asked < 13 || asked > 25 {
+			t.Errorf("asked %d times in a minute", asked)
+		}
+		o.set(func() { o.away, o.loads = nil, map[string]int{} })
+		for i := range 1000 {
+			after(t, 0, o, c, fmt.Sprint(i%20), cache.Hit, nil)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if got := len(o.loads); got != 20 {
+			t.Errorf("%d of 20 were refreshed once the owner was back", got)
 		}
 	})
 }
