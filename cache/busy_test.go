@@ -109,6 +109,7 @@ func TestAStaleAnswerWaitsForASlot(t *testing.T) {
 		})
 		synctest.Wait()
 		after(t, cache.DefaultPatience, o, c, "1", cache.Miss, cache.ErrBusy)
+		after(t, cache.DefaultPatience, o, c, "1", cache.Miss, cache.ErrBusy) // once more
 		go func() {
 			time.Sleep(cache.DefaultPatience / 2)
 			free()
@@ -170,24 +171,48 @@ func TestRechecksHaveSlotsOfTheirOwn(t *testing.T) {
 	})
 }
 
-// TestARecheckDoesNotShareThatACallIsBusy: a call for the same key, which has no slot, says
-// nothing to one that has.
-func TestARecheckDoesNotShareThatACallIsBusy(t *testing.T) {
-	away(t, cache.Policy{MaxVerifies: 4}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
-		free := occupy(t, c, 4)
-		for range 200 {
-			var wg sync.WaitGroup
-			for range 4 {
-				wg.Go(func() { _, _ = o.call(t.Context(), c, "k") })
-			}
-			wg.Go(func() {
-				if _, _, err := c.Recheck(t.Context(), cache.NewKey("k"), o.load("k"), tag("k")); err != nil {
-					t.Error(err)
+// TestACallAndARecheckOfOneKeyWithoutASlot: each waits for one as long as it is to, whoever
+// began.
+func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {
+	for _, first := range []string{"call", "recheck"} {
+		t.Run("the "+first+" comes first", func(t *testing.T) {
+			away(t, cache.Policy{MaxVerifies: 4}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+				free := occupy(t, c, 4)
+				open := make(chan struct{})
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+						<-open
+						return "", time.Time{}, cache.ErrNotFound
+					})
+				})
+				synctest.Wait()
+				start := time.Now()
+				callers := map[string]func(){
+					"call": func() {
+						_, err := o.call(t.Context(), c, "0")
+						if took := time.Since(start); !errors.Is(err, cache.ErrBusy) || took > 3*cache.DefaultPatience {
+							t.Errorf("the call: %v after %v", err, took)
+						}
+					},
+					"recheck": func() {
+						_, result, err := c.Recheck(t.Context(), cache.NewKey("0"), o.load("0"))
+						if took := time.Since(start); result != cache.Miss || err != nil || took != 2*time.Second {
+							t.Errorf("the recheck: %v, %v after %v", result, err, took)
+						}
+					},
 				}
+				wg.Go(callers[first])
+				synctest.Wait()
+				delete(callers, first)
+				for _, second := range callers {
+					wg.Go(second)
+				}
+				time.Sleep(2 * time.Second)
+				close(open)
+				wg.Wait()
+				free()
 			})
-			wg.Wait()
-			c.ForgetAll()
-		}
-		free()
-	})
+		})
+	}
 }

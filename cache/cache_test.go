@@ -177,7 +177,7 @@ func TestOneLoadForManyCallers(t *testing.T) {
 // it again when the flight that it meant to join has landed already.
 func TestOneLoadWhenItIsOverAtOnce(t *testing.T) {
 	c := newCache(t, cache.Policy{TTL: time.Hour})
-	for round := range 300 {
+	for round := range 3000 {
 		key, start := cache.NewKey(fmt.Sprint(round)), make(chan struct{})
 		l := &loader{value: "v"}
 		var wg sync.WaitGroup

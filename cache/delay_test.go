@@ -55,6 +55,25 @@ func TestNobodyAsksBeforeTheDelayIsOver(t *testing.T) {
 	}
 }
 
+// TestOnlyAnOutageNamesADelay: another error with the method keeps nobody from asking.
+func TestOnlyAnOutageNamesADelay(t *testing.T) {
+	c := newCache(t, cache.Policy{TTL: time.Hour})
+	for _, err := range []error{cache.ErrForbidden, cache.ErrNotFound, errors.New("other")} {
+		l := &loader{err: both{err}}
+		for range 2 {
+			if _, _, got := c.Do(t.Context(), cache.NewKey("k"), l.load); got != l.err {
+				t.Errorf("%v, want %v", got, l.err)
+			}
+		}
+	}
+}
+
+// both is an error that names a delay.
+type both struct{ error }
+
+func (b both) Unwrap() error           { return b.error }
+func (both) RetryAfter() time.Duration { return time.Minute }
+
 // TestWhoWouldHaveToAskIsTold: a call without a stale answer learns how long to wait, and
 // not everybody the same.
 func TestWhoWouldHaveToAskIsTold(t *testing.T) {

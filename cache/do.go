@@ -221,6 +221,6 @@ func (f *flight[V]) impatient(held *entry[V], waited int) (answer[V], bool) {
 		return e.answer(Stale), true
 	}
 	// The second time: the flight is another call's, which waits longer for a slot.
-	busy := answer[V]{result: Shared, err: ErrBusy, began: c.forgets.Clock()}
+	busy := answer[V]{result: Miss, err: ErrBusy, began: c.forgets.Clock()}
 	return busy, !loading && !f.recheck && waited > 1
 }

@@ -67,9 +67,7 @@ func (c *Cache[V]) postpone(e *entry[V], now time.Duration, unavailable bool) {
 	if !unavailable {
 		next = min(next, e.fresh)
 	}
-	if now >= e.fresh || e.next.Load() != never { // else nothing refreshes it
-		e.next.Store(next)
-	}
+	e.next.Store(next)
 }
 
 // answer is e as an answer.

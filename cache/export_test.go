@@ -12,3 +12,11 @@ func (c *Cache[V]) HeldBy(holder Tag) int {
 	place := h.place(holder)
 	return int((*h.places.Load())[place].Load())
 }
+
+// Loading is how many keys are known to be loading.
+func (c *Cache[V]) Loading() (keys int) {
+	for i := range c.shards {
+		keys += len(c.shards[i].loading)
+	}
+	return keys
+}

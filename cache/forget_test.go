@@ -161,7 +161,7 @@ func TestAFewOvertakingForgetsAreOutlasted(t *testing.T) {
 // TestCallsAndForgetsInTurnDoNotPileUpLoads: the loads of one key in flight are bounded.
 func TestCallsAndForgetsInTurnDoNotPileUpLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, cache.Policy{TTL: time.Hour})
+		c := newCache(t, cache.Policy{TTL: time.Hour, MaxVerifies: 20})
 		var wg sync.WaitGroup
 		var busy atomic.Int64
 		most := 0
@@ -187,6 +187,10 @@ func TestCallsAndForgetsInTurnDoNotPileUpLoads(t *testing.T) {
 		time.Sleep(time.Minute)
 		if v, _, err := c.Do(t.Context(), cache.NewKey("k"), (&loader{value: "v"}).load, tag("t")); v != "v" || err != nil {
 			t.Errorf("afterwards: %q, %v", v, err)
+		}
+		synctest.Wait()
+		if keys := c.Loading(); keys != 0 {
+			t.Errorf("%d keys are kept as loading", keys)
 		}
 	})
 }

@@ -109,6 +109,56 @@ func TestACallerIsPatientForAWhile(t *testing.T) {
 	})
 }
 
+func TestManyWhoArePatientShareOneLoad(t *testing.T) {
+	away(t, cache.Policy{}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.hangs, o.loads = true, map[string]int{} })
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { after(t, cache.DefaultPatience, o, c, "0", cache.Stale, nil) })
+		}
+		wg.Wait()
+		if loads := o.loads["0"]; loads != 1 {
+			t.Errorf("%d loads", loads)
+		}
+	})
+}
+
+// TestOneKeyThatHangs: others have been answered since it began to, so they are
+// asked for, and its own callers wait about once a second.
+func TestOneKeyThatHangs(t *testing.T) {
+	away(t, cache.Policy{}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		hang := func(ctx context.Context) (string, time.Time, error) { <-ctx.Done(); return "", time.Time{}, ctx.Err() }
+		call := func(want time.Duration) {
+			t.Helper()
+			start := time.Now()
+			if _, result, err := c.Do(t.Context(), cache.NewKey("0"), hang); result != cache.Stale || err != nil || time.Since(start) != want {
+				t.Errorf("%v, %v after %v, want %v", result, err, time.Since(start), want)
+			}
+		}
+		call(cache.DefaultPatience)
+		after(t, 0, o, c, "new", cache.Miss, nil)
+		time.Sleep(2 * time.Second)
+		call(cache.DefaultPatience)
+		call(0)
+		call(0)
+		after(t, 0, o, c, "1", cache.Miss, nil)
+		time.Sleep(2 * time.Second)
+		call(cache.DefaultPatience)
+	})
+}
+
+// TestAnAnswerThatEndsAtOnceReplacesTheOneBefore, though it is not stored itself.
+func TestAnAnswerThatEndsAtOnceReplacesTheOneBefore(t *testing.T) {
+	away(t, cache.Policy{}, 1, func(t *testing.T, c *cache.Cache[string], _ *sessions) {
+		v, result, err := c.Do(t.Context(), cache.NewKey("0"), func(context.Context) (string, time.Time, error) {
+			return "new", time.Now().Add(1), nil
+		})
+		if v != "new" || result != cache.Miss || err != nil || c.Stats().Entries != 0 {
+			t.Errorf("%q, %v, %v, %+v", v, result, err, c.Stats())
+		}
+	})
+}
+
 func TestTheLoadGoesOnWhenPatienceHasRunOut(t *testing.T) {
 	away(t, cache.Policy{}, 1, func(t *testing.T, c *cache.Cache[string], _ *sessions) {
 		key := cache.NewKey("0")
@@ -233,6 +283,23 @@ func TestRecoveryAfterAStall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnUnclearErrorIsNoOutage: nothing is served stale for one, nor is the value dropped.
+func TestAnUnclearErrorIsNoOutage(t *testing.T) {
+	away(t, cache.Policy{}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		boom := errors.New("boom")
+		o.set(func() { o.away = boom })
+		after(t, 0, o, c, "0", cache.Miss, boom)
+		after(t, 0, o, c, "0", cache.Miss, boom)
+		o.set(func() { o.away = cache.ErrUnavailable })
+		after(t, 0, o, c, "0", cache.Stale, nil)
+		o.set(func() { o.away = boom }) // the owner is there, whatever this is
+		time.Sleep(2 * time.Second)
+		after(t, 0, o, c, "1", cache.Stale, nil) // and a probe
+		synctest.Wait()
+		after(t, 0, o, c, "1", cache.Miss, boom)
+	})
 }
 
 func TestOneSuccessEndsTheOutage(t *testing.T) {
