@@ -63,7 +63,7 @@ type Authenticator struct {
 	instruments *telemetry.Instruments
 	unbounded   bool          // streams outlive their sessions
 	recheck     time.Duration // 0: not
-	streams     streams
+	streams     openStreams
 	forgotten   atomic.Uint64 // counts what was forgotten
 	broadcast   Broadcast     // nil: none
 }

@@ -111,7 +111,7 @@ func (g *GatewayAuth) StreamServerInterceptor() grpc.StreamServerInterceptor {
 		if id == nil || g.unbounded || id.AuthContext().ExpiresAt.IsZero() {
 			return serveUnbound(ctx, id, srv, stream, handler)
 		}
-		ctx, w := watchExpiry(ctx, id)
+		ctx, w := startWatch(ctx, id, watched{})
 		return w.serve(ctx, srv, stream, info, handler)
 	}
 }

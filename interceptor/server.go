@@ -5,6 +5,8 @@ import (
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"google.golang.org/grpc"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 )
 
 // ServerOptions returns both interceptors, so that neither is forgotten, as
@@ -55,7 +57,8 @@ func (a *Authenticator) StreamServerInterceptor() grpc.StreamServerInterceptor {
 		if id == nil || a.unbounded {
 			return serveUnbound(ctx, id, srv, stream, handler)
 		}
-		ctx, w := a.watchStream(ctx, r, id)
+		again := func(ctx context.Context) (*identity, *refusal.Refusal) { return a.again(ctx, r) }
+		ctx, w := startWatch(ctx, id, watched{again: again, recheck: a.recheck, streams: &a.streams, tags: a.tags(r)})
 		if a.forgotten.Load() != before {
 			w.wake(0) // by a Forget that did not find this stream yet
 		}
