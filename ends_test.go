@@ -428,13 +428,14 @@ func TestWithStreamRecheck(t *testing.T) {
 		for range streams {
 			wg.Go(func() {
 				invalid.check(t, open(long(t, "t1"), client)())
-				if after := time.Since(start); after != 60*time.Second {
+				// By a recheck that is not answered from memory any more.
+				if after := time.Since(start); after < 48*time.Second || after > 75*time.Second {
 					t.Errorf("ended after %v", after)
 				}
 			})
 		}
-		time.Sleep(50 * time.Second)
-		if got := o.verified.Load(); got != 3 { // at 0, 20 and 40 s
+		time.Sleep(45 * time.Second)
+		if got := o.verified.Load(); got != 3 { // at 0, from 16 s and from 32 s
 			t.Errorf("%d verifications for %d streams, want 3", got, streams)
 		}
 		o.set("t1", nil)
@@ -464,7 +465,8 @@ func TestAnOutageDuringARecheck(t *testing.T) {
 		client := serve(t, newPatient(), a.ServerOptions()...)
 		receive := openStreams["bidi stream"](long(t, "t1"), client)
 		o.setFail(interceptor.ErrUnavailable)
-		if after := endOf(t, receive, unavailable); after != 70*time.Second { // TTL and StaleIfError
+		// TTL and StaleIfError, and an interval at most.
+		if after := endOf(t, receive, unavailable); after < 70*time.Second || after > 80*time.Second {
 			t.Errorf("ended after %v", after)
 		}
 	})

@@ -103,7 +103,7 @@ func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, tele
 }
 
 // watched implements way: nobody can be asked about the identity again.
-func (*GatewayAuth) watched(*request, *identity) watched { return watched{} }
+func (*GatewayAuth) watched(*request) watched { return watched{} }
 
 // clock implements way.
 func (*GatewayAuth) clock() uint64 { return 0 }
