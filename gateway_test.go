@@ -164,7 +164,7 @@ func TestGatewayRefusesHalfAnIdentity(t *testing.T) {
 			test.want.check(t, err)
 		})
 	}
-	for name, value := range map[string]string{"CR and LF": "ann\r\nx-auth-roles: [\"admin\"]", "NUL": "a\x00", "a byte above 0x7f": "J\xe9", "UTF-8": "José", "a tab": "a\tb"} {
+	for name, value := range map[string]string{"CR and LF": "ann\r\nx-auth-roles: [\"admin\"]", "NUL": "a\x00", "a C1 control": "J\x85", "UTF-8": "José", "a tab": "a\tb"} {
 		t.Run("a subject with "+name, func(t *testing.T) { // which no client of grpc-go sends
 			_, err := g.Authenticate(t.Context(), http.Header{"X-Gateway-Secret": {gatewaySecret}, "X-Auth-Subject": {value}})
 			malformed.check(t, err)
@@ -175,7 +175,8 @@ func TestGatewayRefusesHalfAnIdentity(t *testing.T) {
 	}
 }
 
-// A client that is none of grpc-go's may send bytes that metadata must not hold.
+// A client that is none of grpc-go's may send bytes that metadata must not hold: letters
+// of ISO 8859-1, as Node does, are an identity, and nothing else is.
 func TestGatewayRefusesBytesThatOtherClientsSend(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -194,7 +195,7 @@ func TestGatewayRefusesBytesThatOtherClientsSend(t *testing.T) {
 			t.Errorf("Serve = %v", err)
 		}
 	})
-	for subject, want := range map[string]string{"ann": "0", "Jos\xe9": "16", "José": "16", "a\tb": "16"} {
+	for subject, want := range map[string]string{"ann": "0", "Jos\xe9": "0", "José": "16", "a\tb": "16", "a\x85": "16"} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
 			"http://"+listener.Addr().String()+"/grpc.testing.TestService/UnaryCall", bytes.NewReader(make([]byte, 5)))
 		if err != nil {

@@ -179,7 +179,7 @@ type Authentication struct {
 //
 // The errors are those of the interceptors.
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
-	r := &request{headers: &supplied{header: header}}
+	r := &request{headers: &supplied{header}}
 	id, refused := a.authenticate(ctx, r)
 	found := Authentication{ResponseHeader: r.responseHeader()}
 	if refused != nil {

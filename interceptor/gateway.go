@@ -28,7 +28,7 @@ type GatewayAuth struct {
 // tells one. The error names every option that is not valid.
 //
 // Every call must come from a trusted caller and carry an identity as
-// authcontext.EncodeHeader writes it, which is how Connectum does. Refused, all with
+// authcontext.EncodeHeader writes it, as Connectum does; see docs/connectum.md. Refused, all with
 // Unauthenticated, are any other caller, with UNTRUSTED_CALLER, whatever else it
 // sends; an identity that cannot be read whole and in one way only, with
 // MALFORMED_IDENTITY; one that has expired, with SESSION_EXPIRED; and a call without
@@ -68,7 +68,7 @@ func NewGatewayAuth(opts ...Option) (*GatewayAuth, error) {
 // The Identity is nil with a nil error only with [WithOptionalAuth], when header carries
 // none.
 func (g *GatewayAuth) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
-	id, refused := g.authenticate(ctx, &request{headers: &supplied{header: header}})
+	id, refused := g.authenticate(ctx, &request{headers: &supplied{header}})
 	if refused != nil {
 		return Authentication{}, refused
 	}

@@ -63,10 +63,7 @@ func (in *incoming) all() map[string][]string { return in.md }
 func (in *incoming) full() http.Header { return authmd.Header(in.md) }
 
 // supplied is a header that the caller of Authenticate passed in.
-type supplied struct {
-	header  http.Header
-	cleaned http.Header // made when it is asked for, and the bounds have been checked
-}
+type supplied struct{ header http.Header }
 
 func (s *supplied) raw(name headerName) []string {
 	if values, ok := s.header[name.canonical]; ok {
@@ -76,19 +73,12 @@ func (s *supplied) raw(name headerName) []string {
 }
 
 func (s *supplied) values(name headerName) []string {
-	if name == host { // which does not survive the cleaning
+	if name == host { // which CleanValues leaves out
 		return s.header[host.canonical]
 	}
-	return s.clean()[name.canonical]
+	return authmd.CleanValues(s.header, name.canonical)
 }
 
 func (s *supplied) all() map[string][]string { return s.header }
 
-func (s *supplied) full() http.Header { return s.clean().Clone() }
-
-func (s *supplied) clean() http.Header {
-	if s.cleaned == nil {
-		s.cleaned = authmd.Clean(s.header)
-	}
-	return s.cleaned
-}
+func (s *supplied) full() http.Header { return authmd.Clean(s.header) }
