@@ -14,6 +14,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
+	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
@@ -28,7 +29,7 @@ type GatewayAuth struct {
 	front
 
 	secrets     secret.Set
-	peers       peers
+	peers       peers.Set
 	unbounded   bool // streams outlive their identities
 	instruments *telemetry.Instruments
 }
@@ -60,7 +61,9 @@ func NewGatewayAuth(opts ...GatewayOption) (*GatewayAuth, error) {
 	if g.secrets, errs[1] = secret.New("WithSharedSecrets", c.header, c.secrets); errs[1] != nil {
 		errs[1] = prefixed(errs[1])
 	}
-	g.peers, errs[2] = parsePeers(c.peers)
+	if g.peers, errs[2] = peers.New(c.peers...); errs[2] != nil {
+		errs[2] = prefixed(errs[2])
+	}
 	if g.skip, errs[3] = method.NewSet(c.skip); errs[3] != nil {
 		errs[3] = prefixed(errs[3])
 	}
@@ -166,7 +169,7 @@ func (g *GatewayAuth) authenticate(ctx context.Context, header map[string][]stri
 
 // decide is authenticate with how the answer was come by.
 func (g *GatewayAuth) decide(ctx context.Context, header map[string][]string) (*authcontext.AuthContext, telemetry.Result, *refusal.Refusal) {
-	if !g.secrets.Told(header) && !g.peers.called(ctx) {
+	if !g.secrets.Told(header) && !g.peers.Called(ctx) {
 		return nil, telemetry.Rejected, refusal.UntrustedCaller
 	}
 	ac, err := authcontext.DecodeHeader(header)

@@ -3,6 +3,7 @@ package interceptor
 import (
 	"slices"
 
+	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 )
 
@@ -19,7 +20,7 @@ type gatewayConfig struct {
 	trusting bool // some trust was asked for, if only of nobody
 	header   string
 	secrets  []string
-	peers    []string
+	peers    []peers.Trust
 }
 
 func newGatewayConfig(opts []GatewayOption) gatewayConfig {
