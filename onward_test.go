@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/interop/grpc_testing"
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/clientauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 func newForwarder(t *testing.T, opts ...clientauth.Option) *clientauth.Forwarder {
@@ -138,7 +140,7 @@ func TestIdentityTravelsFromServiceToService(t *testing.T) {
 		first := serve(t, &relay{next: second, via: call}, a.ServerOptions()...)
 
 		subject, err := call(with(t, "authorization", "Bearer s", "x-auth-subject", "mallory", "x_auth_subject", "mallory",
-			"x-gateway-secret", "mine", "x_gateway_secret", "mine"), first, "ann")
+			"x-gateway-secret", "mine", "x_gateway_secret", "mine", "x-other", "kept"), first, "ann")
 		if err != nil || subject != "ann" {
 			t.Fatalf("the third service saw %q, %v", subject, err)
 		}
@@ -146,5 +148,45 @@ func TestIdentityTravelsFromServiceToService(t *testing.T) {
 		if got := last.last.Load(); !reflect.DeepEqual(got, want) {
 			t.Errorf("the third service saw %v %v,\nwant %v", got, got.Claims, want)
 		}
+		if seen := last.lastSeen(); seen.Get("authorization") != nil || seen.Get("x-other") == nil {
+			t.Errorf("the third service received %v", seen)
+		}
 	})
+}
+
+// told are credentials of a call that tell an identity.
+type told map[string]string
+
+func (c told) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return c, nil
+}
+func (told) RequireTransportSecurity() bool { return false }
+
+// Credentials that an interceptor sets after the Forwarder are nobody's to look at before
+// they are sent. The other side does.
+func TestAnIdentityThatIsToldTwiceIsRefused(t *testing.T) {
+	onward := newForwarder(t, clientauth.WithSharedSecret(gatewaySecret), clientauth.WithInsecureTransport()).DialOptions()
+	later := grpc.WithChainUnaryInterceptor(func(
+		ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
+		return invoker(ctx, method, req, reply, cc, append(opts, grpc.PerRPCCredentials(told{"x-auth-subject": "mallory"}))...)
+	})
+	malformed := refusal{codes.Unauthenticated, "malformed identity", string(reason.MalformedIdentity)}
+	for name, test := range map[string]struct {
+		dial []grpc.DialOption
+		want *refusal
+	}{
+		"by one that runs later":   {append(onward, later), &malformed},
+		"by one that runs earlier": {append([]grpc.DialOption{later}, onward...), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := serveTo(t, &service{}, newGateway(t, interceptor.WithSharedSecrets(gatewaySecret)).ServerOptions(), test.dial...)
+			r, err := client.UnaryCall(onBehalfOf(t, &authcontext.AuthContext{Subject: "ann"}), &grpc_testing.SimpleRequest{})
+			if test.want != nil {
+				test.want.check(t, err)
+			} else if err != nil || string(r.GetPayload().GetBody()) != "ann" {
+				t.Errorf("the service saw %q, %v", r.GetPayload().GetBody(), err)
+			}
+		})
+	}
 }

@@ -26,8 +26,9 @@ var ErrUnavailable = refusal.ErrUnavailable
 // that is good, and return soon after ctx ends. ctx is that of the call.
 // Implementations must be safe to call concurrently.
 //
-// An error fails the call before it is sent: with the status that the error wraps; with
-// Unavailable if it wraps [ErrUnavailable], a net.Error or context.DeadlineExceeded;
+// An error fails the call before it is sent: with Unavailable if it wraps [ErrUnavailable]
+// or is one that network connections, HTTP clients or database drivers return in an
+// outage, as interceptor.VerifyFunc has it; with the status that it wraps, if any;
 // otherwise with Unauthenticated. grpc turns some codes into Internal (gRFC A54).
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)

@@ -37,7 +37,9 @@ import (
 //
 // No other interceptor can take the identity or the secret away, wherever in the chain it
 // stands and whatever credentials it sets. One that runs after the Forwarder and puts
-// metadata under a name that only the Forwarder may send fails the call.
+// metadata under a name that only the Forwarder may send fails the call; what it puts into
+// credentials of the call is sent as it is, and a GatewayAuth refuses what is told twice.
+// So register the Forwarder last.
 //
 // A service that calls on its own behalf, or in the background, puts its own identity
 // into the context with authcontext.NewContext.
