@@ -3,6 +3,7 @@ package clientauth
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -116,7 +117,7 @@ func without(opts []grpc.CallOption, removed func(key string) bool) []grpc.CallO
 		return opts
 	}
 	// Clipped, since callers share what they append to.
-	return append(opts[:len(opts):len(opts)], grpc.PerRPCCredentials(&callCredentials{last, removed}))
+	return append(slices.Clip(opts), grpc.PerRPCCredentials(&callCredentials{last, removed}))
 }
 
 // callCredentials are credentials of a call without some of the keys that they set.

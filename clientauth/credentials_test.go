@@ -179,7 +179,7 @@ func TestATokenThatTakesTooLong(t *testing.T) {
 }
 
 func TestTheSentinelIsThatOfTheServersPackages(t *testing.T) {
-	if clientauth.ErrUnavailable != interceptor.ErrUnavailable { //nolint:errorlint // the value itself
+	if clientauth.ErrUnavailable != interceptor.ErrUnavailable {
 		t.Error("they are two")
 	}
 }

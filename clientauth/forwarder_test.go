@@ -183,8 +183,8 @@ func TestAnInterceptorThatRunsLaterMayChangeTheContext(t *testing.T) {
 		return func(ctx context.Context) context.Context { return authcontext.NewContext(ctx, ac) }
 	}
 	detached := func(ac *authcontext.AuthContext) func(context.Context) context.Context {
-		return func(ctx context.Context) context.Context {
-			ctx = grpcmd.NewOutgoingContext(t.Context(), grpcmd.MD{})
+		return func(context.Context) context.Context {
+			ctx := grpcmd.NewOutgoingContext(t.Context(), grpcmd.MD{})
 			if ac != nil {
 				ctx = authcontext.NewContext(ctx, ac)
 			}

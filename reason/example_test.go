@@ -21,18 +21,14 @@ func received(code codes.Code, message string, why reason.Reason) error {
 
 // A client decides by the reason of a refusal, and never by its text.
 func ExampleOf() {
-	next := func(err error) string {
-		switch reason.Of(err) {
-		case reason.MissingCredentials, reason.InvalidSession, reason.SessionExpired:
-			return "sign in again"
-		case reason.VerificationUnavailable, reason.AuthorizationUnavailable:
-			return "try later, still signed in"
-		case reason.AccessDenied:
-			return "ask somebody for access"
-		default:
-			return "give up"
-		}
+	advice := map[reason.Reason]string{
+		reason.InvalidSession:          "sign in again",
+		reason.SessionExpired:          "sign in again",
+		reason.VerificationUnavailable: "try later, still signed in",
+		reason.AccessDenied:            "ask somebody for access",
+		"":                             "not for us to say",
 	}
+	next := func(err error) string { return advice[reason.Of(err)] }
 	fmt.Println(next(received(codes.Unauthenticated, "invalid session", reason.SessionExpired)))
 	fmt.Println(next(received(codes.Unavailable, "session verification unavailable", reason.VerificationUnavailable)))
 	fmt.Println(next(received(codes.PermissionDenied, "access denied", reason.AccessDenied)))
@@ -41,5 +37,5 @@ func ExampleOf() {
 	// sign in again
 	// try later, still signed in
 	// ask somebody for access
-	// give up
+	// not for us to say
 }

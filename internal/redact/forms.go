@@ -98,7 +98,7 @@ func (f *forms) beginning(text []byte) int {
 		}
 		return 1
 	})
-	// Every form that text begins with is the one before, or one that that one begins with.
+	// Every form that text begins with is this one, or one that this one begins with.
 	at := after - 1
 	if at < 0 {
 		return 0

@@ -2,7 +2,6 @@
 package redact
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -31,22 +30,32 @@ func Exception(cause error, secrets []string) telemetry.Exception {
 	if cause == nil {
 		return telemetry.Exception{}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
-	defer cancel()
-	described, err := catch.Call(ctx, func(context.Context) (telemetry.Exception, error) {
-		if panicked, ok := errors.AsType[*catch.PanicError](cause); ok {
-			return telemetry.Exception{
-				Type:    fmt.Sprintf("panic(%T)", panicked.Value),
-				Message: Text(fmt.Sprint(panicked.Value), secrets),
-				Stack:   Text(string(panicked.Stack), secrets),
-			}, nil
+	described := make(chan telemetry.Exception, 1)
+	go func() {
+		defer close(described) // however it ends
+		if x, err := catch.Protect(func() (telemetry.Exception, error) { return describe(cause, secrets), nil }); err == nil {
+			described <- x
 		}
-		return telemetry.Exception{Type: fmt.Sprintf("%T", cause), Message: Text(cause.Error(), secrets)}, nil
-	})
-	if err != nil {
-		return telemetry.Exception{Type: fmt.Sprintf("%T", cause), Message: unavailable}
+	}()
+	select {
+	case x, ok := <-described:
+		if ok {
+			return x
+		}
+	case <-time.After(maxWait):
 	}
-	return described
+	return telemetry.Exception{Type: fmt.Sprintf("%T", cause), Message: unavailable}
+}
+
+func describe(cause error, secrets []string) telemetry.Exception {
+	if panicked, ok := errors.AsType[*catch.PanicError](cause); ok {
+		return telemetry.Exception{
+			Type:    fmt.Sprintf("panic(%T)", panicked.Value),
+			Message: Text(fmt.Sprint(panicked.Value), secrets),
+			Stack:   Text(string(panicked.Stack), secrets),
+		}
+	}
+	return telemetry.Exception{Type: fmt.Sprintf("%T", cause), Message: Text(cause.Error(), secrets)}
 }
 
 // Text replaces every secret in the first 2 KiB of text and leaves the rest out. What it

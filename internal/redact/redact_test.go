@@ -176,7 +176,7 @@ func TestExceptionSurvivesItsCause(t *testing.T) {
 		"no cause":            {nil, telemetry.Exception{}},
 		"an error":            {errors.New("no t0k3n"), telemetry.Exception{Type: "*errors.errorString", Message: "no [redacted]"}},
 		"a panicking one":     {hostile(func() string { panic("t0k3n") }), telemetry.Exception{Type: "redact_test.hostile", Message: lost}},
-		"one that panics nil": {hostile(func() string { panic(nil) }), telemetry.Exception{Type: "redact_test.hostile", Message: lost}}, //nolint:govet // on purpose
+		"one that panics nil": {hostile(func() string { panic(nil) }), telemetry.Exception{Type: "redact_test.hostile", Message: lost}},
 		"one that leaves":     {hostile(func() string { runtime.Goexit(); return "" }), telemetry.Exception{Type: "redact_test.hostile", Message: lost}},
 		"a nil pointer":       {(*nilError)(nil), telemetry.Exception{Type: "*redact_test.nilError", Message: lost}},
 		"one that cannot be looked into": {

