@@ -142,7 +142,7 @@ func TestStaleIfError(t *testing.T) {
 				l.at(0, nil, 0, 1)
 				l.owner.set(dead)
 				time.Sleep(moment)
-				l.a.Forget("t1")
+				_ = l.a.Forget(context.Background(), "t1")
 				l.at(moment+s, &unavailable, 0, 2)
 			})
 		}
@@ -250,7 +250,7 @@ func TestRefreshAfter(t *testing.T) {
 			l.owner.set(slow(&record{User: "ada"}, nil))
 			l.at(6*s, nil, 0, 2)
 			l.owner.set(answers(nil, interceptor.ErrInvalidSession))
-			l.a.Forget("t1")
+			_ = l.a.Forget(context.Background(), "t1")
 			l.at(6*s, &invalid, 0, 3) // and does not wait for the refresh
 			l.at(8*s, &invalid, 0, 4) // which stored nothing
 		})

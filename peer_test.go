@@ -259,13 +259,13 @@ func TestAuthoritiesSpeakForTheirOwnNames(t *testing.T) {
 	both.AddCert(partner.cert)
 	below := ours.below(t)
 	const orders, gateway = "spiffe://trust.example/orders", "spiffe://partner.example/gateway"
-	bound := []interceptor.GatewayOption{
+	bound := []interceptor.Option{
 		interceptor.WithTrustedPeersOf([]*x509.Certificate{ours.cert}, "spiffe://trust.example/*", "orders.internal"),
 		interceptor.WithTrustedPeersOf([]*x509.Certificate{partner.cert}, gateway),
 	}
-	free := []interceptor.GatewayOption{interceptor.WithTrustedPeers("spiffe://trust.example/*")}
+	free := []interceptor.Option{interceptor.WithTrustedPeers("spiffe://trust.example/*")}
 	tests := map[string]struct {
-		trusted []interceptor.GatewayOption
+		trusted []interceptor.Option
 		signer  *authority
 		cert    func(*x509.Certificate)
 		want    bool
@@ -280,10 +280,10 @@ func TestAuthoritiesSpeakForTheirOwnNames(t *testing.T) {
 		"the partner's for another of its own": {bound, partner, uris("spiffe://partner.example/orders"), false},
 		"any authority where none is named":    {free, partner, uris(orders), true},
 		"one below that is named": {
-			[]interceptor.GatewayOption{interceptor.WithTrustedPeersOf([]*x509.Certificate{below.cert}, orders)}, below, uris(orders), true,
+			[]interceptor.Option{interceptor.WithTrustedPeersOf([]*x509.Certificate{below.cert}, orders)}, below, uris(orders), true,
 		},
 		"the one above the named one": {
-			[]interceptor.GatewayOption{interceptor.WithTrustedPeersOf([]*x509.Certificate{below.cert}, orders)}, ours, uris(orders), false,
+			[]interceptor.Option{interceptor.WithTrustedPeersOf([]*x509.Certificate{below.cert}, orders)}, ours, uris(orders), false,
 		},
 	}
 	for name, test := range tests {
@@ -316,11 +316,11 @@ func TestNobodysSecretReachesAHandler(t *testing.T) {
 	own := ca.issue(t, dnsNames("orders.internal"))
 	for name, test := range map[string]struct {
 		header string
-		opts   []interceptor.GatewayOption
+		opts   []interceptor.Option
 	}{
 		"under the name it has by default": {"x-gateway-secret", nil},
-		"under another name":               {"x-our-secret", []interceptor.GatewayOption{interceptor.WithSecretHeader("X-Our-Secret")}},
-		"on a skipped method":              {"x-gateway-secret", []interceptor.GatewayOption{interceptor.WithSkipMethods("*")}},
+		"under another name":               {"x-our-secret", []interceptor.Option{interceptor.WithSecretHeader("X-Our-Secret")}},
+		"on a skipped method":              {"x-gateway-secret", []interceptor.Option{interceptor.WithSkipMethods("*")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachKind(t, func(t *testing.T, call func(context.Context, grpc_testing.TestServiceClient, string) (string, error)) {
@@ -397,7 +397,8 @@ func TestAuthenticateKnowsPeers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: test.state}})
-			ac, err := g.Authenticate(ctx, header)
+			found, err := g.Authenticate(ctx, header)
+			ac := found.AuthContext()
 			if !test.want {
 				untrusted.check(t, err)
 			} else if err != nil || ac.Subject != "ann" {

@@ -40,7 +40,7 @@ func newAuthn(t *testing.T, opts ...interceptor.Option) *interceptor.Authenticat
 	return a
 }
 
-func newGateway(t *testing.T, opts ...interceptor.GatewayOption) *interceptor.GatewayAuth {
+func newGateway(t *testing.T, opts ...interceptor.Option) *interceptor.GatewayAuth {
 	t.Helper()
 	g, err := interceptor.NewGatewayAuth(append(opts, interceptor.WithTrustedPeers("gateway.internal"))...)
 	if err != nil {

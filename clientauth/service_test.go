@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -13,12 +14,13 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop/grpc_testing"
 	grpcmd "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/clientauth"
 	"github.com/grpc-sessionauth/sessionauth/reason"
 )
@@ -85,10 +87,28 @@ func eachKind(t *testing.T, f func(t *testing.T, call callFunc)) {
 	}
 }
 
-// serveTo starts srv for a client with these options.
+// serveTo starts srv in memory for a client with these options.
 func serveTo(t *testing.T, srv *service, opts ...grpc.DialOption) grpc_testing.TestServiceClient {
 	t.Helper()
-	return grpc_testing.NewTestServiceClient(authtest.ServeTo(t, func(s *grpc.Server) { grpc_testing.RegisterTestServiceServer(s, srv) }, nil, opts...))
+	server, listener, served := grpc.NewServer(), bufconn.Listen(1<<16), make(chan error, 1)
+	grpc_testing.RegisterTestServiceServer(server, srv)
+	go func() { served <- server.Serve(listener) }()
+	conn, err := grpc.NewClient("passthrough:///bufconn", append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		server.Stop()
+		// A test that makes no call may end before Serve has begun, which then says so.
+		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	return grpc_testing.NewTestServiceClient(conn)
 }
 
 // with returns the context of a call that carries these pairs of metadata.

@@ -25,7 +25,7 @@ import (
 // Every authority in ClientCAs may sign for every one of these names, those of another
 // authority's trust domain included. With more than one of them use
 // [WithTrustedPeersOf].
-func WithTrustedPeers(names ...string) GatewayOption {
+func WithTrustedPeers(names ...string) Option {
 	return trusting(peers.Trust{Option: "WithTrustedPeers", Names: slices.Clone(names)})
 }
 
@@ -40,14 +40,14 @@ func WithTrustedPeers(names ...string) GatewayOption {
 // It does not make an authority one of ClientCAs. While an authority is being replaced,
 // give the old one and the new one. None, or a nil one, makes [NewGatewayAuth] fail; the
 // slice is copied, the certificates must not be modified.
-func WithTrustedPeersOf(authorities []*x509.Certificate, names ...string) GatewayOption {
+func WithTrustedPeersOf(authorities []*x509.Certificate, names ...string) Option {
 	return trusting(peers.Trust{
 		Option: "WithTrustedPeersOf", Names: slices.Clone(names), Bound: true, Authorities: slices.Clone(authorities),
 	})
 }
 
-func trusting(t peers.Trust) GatewayOption {
-	return gatewayFunc(func(c *gatewayConfig) {
+func trusting(t peers.Trust) Option {
+	return ofGateway(t.Option, func(c *config) {
 		c.trusting = c.trusting || len(t.Names) > 0
 		c.peers = append(c.peers, t)
 	})

@@ -18,19 +18,19 @@ const (
 	spread = time.Second
 )
 
-// streams are the open streams of an Authenticator, to be found by what their
+// openStreams are the open streams of an Authenticator, to be found by what their
 // sessions can be forgotten by.
-type streams struct {
+type openStreams struct {
 	mu    sync.Mutex
-	byTag map[cache.Key]map[*watch]struct{}
+	byTag map[tag]map[*watch]struct{}
 	all   map[*watch]struct{}
 }
 
-func (s *streams) add(w *watch) {
+func (s *openStreams) add(w *watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
-		s.byTag, s.all = map[cache.Key]map[*watch]struct{}{}, map[*watch]struct{}{}
+		s.byTag, s.all = map[tag]map[*watch]struct{}{}, map[*watch]struct{}{}
 	}
 	s.all[w] = struct{}{}
 	for _, tag := range w.tags {
@@ -41,7 +41,7 @@ func (s *streams) add(w *watch) {
 	}
 }
 
-func (s *streams) remove(w *watch) {
+func (s *openStreams) remove(w *watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, w)
@@ -52,7 +52,7 @@ func (s *streams) remove(w *watch) {
 	}
 }
 
-func (s *streams) wake(tag cache.Key) {
+func (s *openStreams) wake(tag tag) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for w := range s.byTag[tag] {
@@ -60,7 +60,7 @@ func (s *streams) wake(tag cache.Key) {
 	}
 }
 
-func (s *streams) wakeAll() {
+func (s *openStreams) wakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for w := range s.all {
@@ -73,8 +73,8 @@ func (s *streams) wakeAll() {
 type watch struct {
 	again   func(context.Context) (*identity, *refusal.Refusal) // verifies the session
 	recheck time.Duration                                       // how often to; 0: when woken
-	streams *streams                                            // to be found in by tags; nil: in none
-	tags    []cache.Key
+	streams *openStreams                                        // to be found in by tags; nil: in none
+	tags    []tag
 	ctx     context.Context //nolint:containedctx // of the stream, for the verifications
 	cancel  context.CancelCauseFunc
 	ended   chan struct{} // closed when the session has ended
@@ -88,17 +88,21 @@ type watch struct {
 	closed    bool             // the handler has returned, or the session has ended
 }
 
-// watchStream starts to watch the session of a stream. The context it returns is
-// cancelled when the session ends.
-func (a *Authenticator) watchStream(ctx context.Context, r *request, id *identity) (context.Context, *watch) {
-	w := &watch{recheck: a.recheck, streams: &a.streams, tags: append(a.tags(r), id.Tags()...)}
-	w.again = func(ctx context.Context) (*identity, *refusal.Refusal) { return a.again(ctx, r) }
-	return w.start(ctx, id), w
+// tag is what an open stream can be forgotten by.
+type tag = cache.Tag
+
+// watched says how the session of a stream is verified again.
+type watched struct {
+	again   func(ctx context.Context) (*identity, *refusal.Refusal) // nil: not
+	recheck time.Duration
+	streams *openStreams // nil: in none
+	tags    []tag
 }
 
-// watchExpiry is watchStream for an identity that nobody can be asked about again.
-func watchExpiry(ctx context.Context, id *identity) (context.Context, *watch) {
-	w := &watch{}
+// watch starts to watch the session of a stream. The context it returns is
+// cancelled when the session ends.
+func newWatch(ctx context.Context, id *identity, s watched) (context.Context, *watch) {
+	w := &watch{again: s.again, recheck: s.recheck, streams: s.streams, tags: s.tags}
 	return w.start(ctx, id), w
 }
 

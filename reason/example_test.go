@@ -10,32 +10,30 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
-// received stands for the error of a call.
-func received(code codes.Code, message string, why reason.Reason) error {
-	st, err := status.New(code, message).WithDetails(&errdetails.ErrorInfo{Reason: string(why), Domain: reason.Domain})
+func signInAgain() { fmt.Println("sign in again") }
+func tryLater()    { fmt.Println("try later") }
+
+// What a client does about a call that was refused.
+func ExampleOf() {
+	for _, err := range []error{refused(reason.SessionExpired), refused(reason.VerificationUnavailable), nil} {
+		switch reason.Of(err) {
+		case reason.InvalidSession, reason.SessionExpired:
+			signInAgain()
+		case reason.VerificationUnavailable:
+			tryLater()
+		}
+	}
+	// Output:
+	// sign in again
+	// try later
+}
+
+// refused is an error as a client gets it.
+func refused(why reason.Reason) error {
+	st, err := status.New(codes.Unauthenticated, "refused").WithDetails(
+		&errdetails.ErrorInfo{Reason: string(why), Domain: reason.Domain})
 	if err != nil {
 		return err
 	}
 	return st.Err()
-}
-
-// A client decides by the reason of a refusal, and never by its text.
-func ExampleOf() {
-	advice := map[reason.Reason]string{
-		reason.InvalidSession:          "sign in again",
-		reason.SessionExpired:          "sign in again",
-		reason.VerificationUnavailable: "try later, still signed in",
-		reason.AccessDenied:            "ask somebody for access",
-		"":                             "not for us to say",
-	}
-	next := func(err error) string { return advice[reason.Of(err)] }
-	fmt.Println(next(received(codes.Unauthenticated, "invalid session", reason.SessionExpired)))
-	fmt.Println(next(received(codes.Unavailable, "session verification unavailable", reason.VerificationUnavailable)))
-	fmt.Println(next(received(codes.PermissionDenied, "access denied", reason.AccessDenied)))
-	fmt.Println(next(status.Error(codes.NotFound, "no such note")))
-	// Output:
-	// sign in again
-	// try later, still signed in
-	// ask somebody for access
-	// not for us to say
 }

@@ -28,7 +28,7 @@ func Is(key, name string) bool {
 	for HasPrefix(key, GatewayPrefix) && !HasPrefix(name, GatewayPrefix) {
 		key = key[len(GatewayPrefix):]
 	}
-	if !HasPrefix(key, name) {
+	if name == "" || !HasPrefix(key, name) {
 		return false
 	}
 	rest := key[len(name):]

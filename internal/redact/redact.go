@@ -33,9 +33,7 @@ func Exception(cause error, secrets []string) telemetry.Exception {
 	described := make(chan telemetry.Exception, 1)
 	go func() {
 		defer close(described) // however it ends
-		if x, err := catch.Protect(func() (telemetry.Exception, error) { return describe(cause, secrets), nil }); err == nil {
-			described <- x
-		}
+		_ = catch.Protect(func() { described <- describe(cause, secrets) })
 	}()
 	select {
 	case x, ok := <-described:

@@ -100,6 +100,8 @@ func TestAliasesOfTheHeader(t *testing.T) {
 		"a name that goes on like binary":      {byDefault, "x-gateway-secret-bim", false},
 		"a name that ends before":              {byDefault, "x-gateway-secre", false},
 		"nothing":                              {byDefault, "", false},
+		"nothing, of a zero Set":               {secret.Set{}, "", false},
+		"the prefix alone, of a zero Set":      {secret.Set{}, "grpcgateway-", false},
 		"the name of another":                  {named, "our-secret", true},
 		"the name by default, where not named": {named, "x-gateway-secret", false},
 		"a name that begins as grpc-gateway's": {gateways, "GRPCGATEWAY_SECRET", true},
