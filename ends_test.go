@@ -44,13 +44,14 @@ func TestForgetFindsATokenWhereverItWasCarried(t *testing.T) {
 			http.Header{"Cookie": {"a=b; sid=t1"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
 		},
 		"one cookie of a whole header": {
-			nil, http.Header{"Cookie": {"a=b; sid=t1; c=d"}}, "a=b; sid=t1; c=d", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
+			nil, http.Header{"Cookie": {"a=b; sid=t1; c=d"}}, "a=b; sid=t1; c=d", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "sid=t1") },
 		},
 		"a percent-encoded cookie": {
-			nil, http.Header{"Cookie": {"sid=t%2B1"}}, "sid=t%2B1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t+1") },
+			nil, http.Header{"Cookie": {"sid=t%2B1"}}, "sid=t%2B1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "sid=t+1") },
 		},
 		"a signed cookie": {
-			nil, http.Header{"Cookie": {"sid=t1.c2lnbmVk%3D"}}, "sid=t1.c2lnbmVk%3D", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
+			[]interceptor.Option{interceptor.WithExtractors(authmd.Named(authmd.Cookie("sid"), authmd.UnsignedToken))},
+			http.Header{"Cookie": {"sid=t1.c2lnbmVk%3D"}}, "t1.c2lnbmVk%3D", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
 		},
 		"custom header": {
 			[]interceptor.Option{interceptor.WithExtractors(authmd.HeaderToken("X-Session-Token"))},
@@ -63,8 +64,9 @@ func TestForgetFindsATokenWhereverItWasCarried(t *testing.T) {
 			http.Header{"X-Legacy": {"t1"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
 		},
 		"a credential that was not the chosen one": {
-			nil, http.Header{"Authorization": {"Bearer t1"}, "Cookie": {"sid=t2"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t2") },
+			nil, http.Header{"Authorization": {"Bearer t1"}, "Cookie": {"sid=t2"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "sid=t2") },
 		},
+		"by session": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { _ = a.ForgetSession(context.Background(), "session-of-t1") }},
 		"by subject": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { _ = a.ForgetSubject(context.Background(), "user-of-t1") }},
 		"everything": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { _ = a.ForgetAll(context.Background()) }},
 	}
@@ -99,7 +101,7 @@ func TestForgetFindsATokenWhereverItWasCarried(t *testing.T) {
 				t.Errorf("%d verifications, want 3: the refusal is remembered", got)
 			}
 			o.set(test.owner, &record{User: "again"})
-			if name != "by subject" { // a refusal has none
+			if name != "by subject" && name != "by session" { // a refusal has none
 				test.forget(a)
 				if err := authenticate(test.header); err != nil {
 					t.Errorf("a refusal was not forgotten: %v", err)
@@ -428,13 +430,14 @@ func TestWithStreamRecheck(t *testing.T) {
 		for range streams {
 			wg.Go(func() {
 				invalid.check(t, open(long(t, "t1"), client)())
-				if after := time.Since(start); after != 60*time.Second {
+				// By a recheck that is not answered from memory any more.
+				if after := time.Since(start); after < 48*time.Second || after > 75*time.Second {
 					t.Errorf("ended after %v", after)
 				}
 			})
 		}
-		time.Sleep(50 * time.Second)
-		if got := o.verified.Load(); got != 3 { // at 0, 20 and 40 s
+		time.Sleep(45 * time.Second)
+		if got := o.verified.Load(); got != 3 { // at 0, from 16 s and from 32 s
 			t.Errorf("%d verifications for %d streams, want 3", got, streams)
 		}
 		o.set("t1", nil)
@@ -464,7 +467,8 @@ func TestAnOutageDuringARecheck(t *testing.T) {
 		client := serve(t, newPatient(), a.ServerOptions()...)
 		receive := openStreams["bidi stream"](long(t, "t1"), client)
 		o.setFail(interceptor.ErrUnavailable)
-		if after := endOf(t, receive, unavailable); after != 70*time.Second { // TTL and StaleIfError
+		// TTL and StaleIfError, and an interval at most.
+		if after := endOf(t, receive, unavailable); after < 70*time.Second || after > 80*time.Second {
 			t.Errorf("ended after %v", after)
 		}
 	})

@@ -233,13 +233,13 @@ func serve(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.Server
 // serveTo is serve for a client with these options.
 func serveTo(t *testing.T, srv grpc_testing.TestServiceServer, opts []grpc.ServerOption, dialOpts ...grpc.DialOption) grpc_testing.TestServiceClient {
 	t.Helper()
-	return grpc_testing.NewTestServiceClient(authtest.ServeTo(t, registering(srv), opts, dialOpts...))
+	return grpc_testing.NewTestServiceClient(authtest.Start(t, registering(srv), opts...).Dial(dialOpts...))
 }
 
 // dial is serve for calls of any method.
 func dial(t *testing.T, srv grpc_testing.TestServiceServer, opts ...grpc.ServerOption) *grpc.ClientConn {
 	t.Helper()
-	return authtest.Serve(t, registering(srv), opts...)
+	return authtest.Start(t, registering(srv), opts...).Conn
 }
 
 func registering(srv grpc_testing.TestServiceServer) func(*grpc.Server) {

@@ -100,10 +100,11 @@ func NewContext(ctx context.Context, ac *AuthContext) context.Context {
 
 // FromContext returns the identity that ctx carries. It is shared and must not be
 // modified. It is absent, and false, on skipped methods and, with
-// interceptor.WithOptionalAuth, on calls without a credential.
+// interceptor.WithOptionalAuth, on calls without a credential. On a stream it is that of
+// the newest verification of its session: ask again rather than keep it; see [OnRenewal].
 func FromContext(ctx context.Context) (*AuthContext, bool) {
-	id, ok := ctx.Value(contextKey{}).(*Identity)
-	if !ok || id.auth == nil {
+	id := identityOf(ctx)
+	if id == nil || id.auth == nil {
 		return nil, false
 	}
 	return id.auth, true
@@ -127,12 +128,12 @@ func Require(ctx context.Context) (*AuthContext, error) {
 // is false when ctx carries none, or one of another type than S. The session is
 // shared by all calls that one verification answers and must not be modified.
 func SessionFromContext[S any](ctx context.Context) (S, bool) {
-	var session S
-	id, ok := ctx.Value(contextKey{}).(*Identity)
-	if !ok || id.auth == nil {
-		return session, false
+	id := identityOf(ctx)
+	if id == nil || id.auth == nil {
+		var none S
+		return none, false
 	}
-	session, ok = id.session.(S)
+	session, ok := id.session.(S)
 	return session, ok
 }
 

@@ -35,7 +35,7 @@ func serve(t *testing.T, o *authtest.Owner, opts ...interceptor.Option) (*interc
 	if err != nil {
 		t.Fatal(err)
 	}
-	return auth, healthpb.NewHealthClient(authtest.Serve(t, register, auth.ServerOptions()...))
+	return auth, healthpb.NewHealthClient(authtest.Start(t, register, auth.ServerOptions()...).Conn)
 }
 
 func check(ctx context.Context, client healthpb.HealthClient) error {
@@ -73,11 +73,14 @@ func TestTheOwnerBehavesAsOneDoes(t *testing.T) {
 	o.ComeBack()
 	mustEnd(t, check(ctx, client), codes.OK, "")
 
-	o.Expire(token, time.Now().Add(time.Hour))
+	expire := func(at time.Time) func(*authcontext.AuthContext) {
+		return func(ac *authcontext.AuthContext) { ac.ExpiresAt = at }
+	}
+	o.Update(token, expire(time.Now().Add(time.Hour)))
 	mustEnd(t, check(ctx, client), codes.OK, "")
-	o.Expire(token, time.Now())
+	o.Update(token, expire(time.Now()))
 	mustEnd(t, check(ctx, client), codes.Unauthenticated, "invalid session")
-	o.Expire("made-up", time.Now())
+	o.Update("made-up", func(*authcontext.AuthContext) { t.Error("a session that is none is changed") })
 
 	other, third := o.SignIn(authcontext.AuthContext{Subject: "ada"}), o.SignIn(authcontext.AuthContext{})
 	o.SignOutSubject("ada")
@@ -154,34 +157,122 @@ func TestCredentialsOfACall(t *testing.T) {
 	}
 }
 
-// recorder is a TB that remembers what failed.
+func TestASessionMayChange(t *testing.T) {
+	t.Parallel()
+	var o authtest.Owner
+	token := o.SignIn(authcontext.AuthContext{Subject: "ada", Roles: []string{"reader"}})
+	before, err := o.Verify(t.Context(), token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Update(token, func(ac *authcontext.AuthContext) {
+		ac.Roles[0], ac.Type = "editor", ""
+	})
+	after, err := o.Verify(t.Context(), token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, _ := o.Map(t.Context(), before)
+	is, _ := o.Map(t.Context(), after)
+	if !was.HasAnyRole("reader") || !is.HasAnyRole("editor") || is.Subject != "ada" || is.Type != authcontext.TypeSession {
+		t.Errorf("was %v, is %v", was, is)
+	}
+}
+
+// recorder is a TB that remembers what failed, and what is to be cleaned up.
 type recorder struct {
 	*testing.T
 
-	failed []string
+	failed   []string
+	cleanups []func()
 }
 
 func (r *recorder) Errorf(format string, args ...any) {
 	r.failed = append(r.failed, fmt.Sprintf(format, args...))
 }
 
-func TestAuditFailsATest(t *testing.T) {
+func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+func (r *recorder) end() []string {
+	for _, f := range slices.Backward(r.cleanups) {
+		f()
+	}
+	return r.failed
+}
+
+func TestAServerEndsWellHoweverTheTestEnds(t *testing.T) {
 	t.Parallel()
-	var o authtest.Owner
-	auth, err := interceptor.NewSessionAuth(o.Verify, o.Map, interceptor.WithSkipMethods("grpc.health.v1.Health/Chek"))
+	for name, test := range map[string]struct {
+		register func(*grpc.Server)
+		use      func(*authtest.Server)
+	}{
+		"without a call": {register, func(*authtest.Server) {}},
+		"with the server stopped before it serves": {func(s *grpc.Server) { s.Stop() }, func(*authtest.Server) {}},
+		"with the server stopped by the test":      {register, func(s *authtest.Server) { s.Server.Stop() }},
+		"with the connection closed by the test":   {register, func(s *authtest.Server) { _ = s.Conn.Close() }},
+		"with a stream that is open": {register, func(s *authtest.Server) {
+			stream, err := healthpb.NewHealthClient(s.Dial()).Watch(context.Background(), &healthpb.HealthCheckRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		tb := &recorder{T: t}
+		test.use(authtest.Start(tb, test.register))
+		if failed := tb.end(); len(failed) != 0 {
+			t.Errorf("%s: %q", name, failed)
+		}
+	}
+}
+
+func TestAnIdentityThatAGatewayTells(t *testing.T) {
+	t.Parallel()
+	const secret = "0123456789abcdef0123456789abcdef"
+	auth, err := interceptor.NewGatewayAuth(interceptor.WithSharedSecrets(secret))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(auth.ServerOptions()...)
-	register(server)
+	var seen *authcontext.AuthContext
+	client := healthpb.NewHealthClient(authtest.Start(t, register, append(auth.ServerOptions(), grpc.ChainUnaryInterceptor(
+		func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			seen, _ = authcontext.FromContext(ctx)
+			return handler(ctx, req)
+		}))...).Conn)
+	ctx := authtest.WithIdentity(t.Context(), t, secret, authcontext.AuthContext{
+		Subject: "ada", Roles: []string{"reader"}, Claims: map[string]any{"tenant": "a", "token": "t"},
+	}, "tenant")
+	mustEnd(t, check(ctx, client), codes.OK, "")
+	if seen.Subject != "ada" || !seen.HasAnyRole("reader") || len(seen.Claims) != 1 || seen.Claims["tenant"] != "a" {
+		t.Errorf("got %v with claims %v", seen, seen.Claims)
+	}
+	mustEnd(t, check(authtest.WithIdentity(ctx, t, "", authcontext.AuthContext{}), client), codes.OK, "")
+	if seen.Subject != authtest.Subject || seen.HasAnyRole("reader") || seen.Type != authcontext.TypeGateway {
+		t.Errorf("in place of another: %v", seen)
+	}
+	mustEnd(t, check(authtest.WithIdentity(t.Context(), t, "", authcontext.AuthContext{}), client), codes.Unauthenticated, "untrusted caller")
+}
+
+func TestAuditFailsATest(t *testing.T) {
+	t.Parallel()
+	rules, err := authz.New(authz.WithPublicMethods("grpc.health.v1.Health/Chek"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := authtest.Start(t, register, grpc.ChainUnaryInterceptor(rules.UnaryServerInterceptor()))
 	tb := &recorder{T: t}
-	authtest.Audit(tb, server, auth, nil)
-	want := []string{"authtest: grpc.health.v1.Health/Chek: this pattern of WithSkipMethods matches no method of the server"}
+	authtest.Audit(tb, server.Server, nil, rules, authz.NoRule)
+	want := []string{
+		"authtest: grpc.health.v1.Health/Chek: this pattern of WithPublicMethods matches no method of the server",
+		"authtest: Authorizer: none of its interceptors is in front of /grpc.health.v1.Health/Watch, one of 1 streams",
+	}
 	if !slices.Equal(tb.failed, want) {
 		t.Errorf("got %q", tb.failed)
 	}
 	tb.failed = nil
-	authtest.Audit(tb, server, auth, nil, authz.NoMatch)
+	authtest.Audit(tb, server.Server, nil, rules, authz.NoRule, authz.NoMatch, authz.NoInterceptor)
 	if len(tb.failed) != 0 {
 		t.Errorf("excepted: %q", tb.failed)
 	}

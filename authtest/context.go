@@ -8,6 +8,8 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	gatewaysecret "github.com/grpc-sessionauth/sessionauth/internal/secret"
 )
 
 // Subject is that of an identity which a test gave none.
@@ -47,4 +49,32 @@ func WithBearer(ctx context.Context, token string) context.Context {
 func WithCookie(ctx context.Context, name, value string) context.Context {
 	cookie := http.Cookie{Name: name, Value: value} //nolint:gosec // one that a client sends has no attributes
 	return grpcmd.AppendToOutgoingContext(ctx, "cookie", cookie.String())
+}
+
+// WithIdentity returns the context of a call that a gateway makes on behalf of ac, in
+// place of any other identity: with the headers that interceptor.GatewayAuth believes, of
+// its claims those with the given names, and secret in the header x-gateway-secret, unless
+// it is empty. An empty Subject becomes [Subject]. What the headers cannot hold fails the
+// test.
+func WithIdentity(ctx context.Context, tb TB, secret string, ac authcontext.AuthContext, claims ...string) context.Context {
+	tb.Helper()
+	ac.Subject = cmp.Or(ac.Subject, Subject)
+	identity, err := authcontext.EncodeHeader(&ac, claims...)
+	if err != nil {
+		tb.Fatalf("authtest: %v", err)
+	}
+	md, _ := grpcmd.FromOutgoingContext(ctx)
+	md = grpcmd.Join(md)
+	for key := range md {
+		if headername.IsIdentity(key) {
+			delete(md, key)
+		}
+	}
+	for key, value := range identity {
+		md.Set(key, value)
+	}
+	if secret != "" {
+		md.Set(gatewaysecret.DefaultHeader, secret)
+	}
+	return grpcmd.NewOutgoingContext(ctx, md)
 }

@@ -29,7 +29,7 @@ func (p *program) end() {
 	}
 }
 
-func ExampleServe() {
+func ExampleStart() {
 	t := &program{} // in a test: its *testing.T
 	defer t.end()
 
@@ -39,8 +39,8 @@ func ExampleServe() {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	conn := authtest.Serve(t, register, auth.ServerOptions()...)
-	client := healthpb.NewHealthClient(conn)
+	server := authtest.Start(t, register, auth.ServerOptions()...)
+	client := healthpb.NewHealthClient(server.Conn)
 
 	token := owner.SignIn(authcontext.AuthContext{Subject: "ada", Roles: []string{"admin"}})
 	ctx := authtest.WithBearer(t.Context(), token)

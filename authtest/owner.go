@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
@@ -62,15 +61,17 @@ func (o *Owner) SignOutSubject(subject string) {
 	}
 }
 
-// Expire sets when a session ends: the owner goes on to know it, and a time in the past
-// has the Authenticator refuse it as expired.
-func (o *Owner) Expire(token string, at time.Time) {
+// Update changes what the owner knows of a session: its roles, say, or, by an ExpiresAt in
+// the past, that it has expired. change gets a copy of it, which no call that has an
+// answer already shares, and must not call o. A token that the owner does not know is
+// none to change.
+func (o *Owner) Update(token string, change func(*authcontext.AuthContext)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if session := o.sessions[token]; session != nil {
-		ac := session.auth.Clone() // the old one may be in use
-		ac.ExpiresAt = at
-		o.sessions[token] = &Session{ac}
+		ac := session.auth.Clone()
+		change(ac)
+		o.sessions[token] = &Session{complete(*ac)}
 	}
 }
 

@@ -2,10 +2,13 @@ package authtest
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/grpc-sessionauth/sessionauth/authz"
@@ -14,40 +17,54 @@ import (
 // bufferSize is that of the connection in memory, in bytes.
 const bufferSize = 1 << 20
 
-// Serve starts a server with these options in memory, after register has given it its
-// services, and returns a connection to it. When the test ends, both are closed, open streams
-// included, and the test fails if the server did not end well.
-func Serve(tb TB, register func(*grpc.Server), opts ...grpc.ServerOption) *grpc.ClientConn {
-	tb.Helper()
-	return ServeTo(tb, register, opts)
+// Server is a server in memory and a connection to it.
+type Server struct {
+	// Conn is a connection to the server. A test may close it, and so may it stop the
+	// server.
+	Conn *grpc.ClientConn
+	// Server is the server, which is serving: for [Audit], or to stop it.
+	Server *grpc.Server
+
+	tb       TB
+	listener *bufconn.Listener
 }
 
-// ServeTo is [Serve] for a client with these options, such as those of an
-// clientauth.Forwarder. Nothing of the connection leaves the process, but grpc knows it as
-// one that is not encrypted: see clientauth.WithInsecureTransport.
-func ServeTo(
-	tb TB, register func(*grpc.Server), serverOpts []grpc.ServerOption, dialOpts ...grpc.DialOption,
-) *grpc.ClientConn {
+// Start starts a server with these options in memory, after register has given it its
+// services. When the test ends its connections are closed and it is stopped, open
+// streams included, and the test fails if it has not ended well.
+func Start(tb TB, register func(*grpc.Server), opts ...grpc.ServerOption) *Server {
 	tb.Helper()
-	server := grpc.NewServer(serverOpts...)
-	register(server)
-	listener := bufconn.Listen(bufferSize)
+	s := &Server{Server: grpc.NewServer(opts...), tb: tb, listener: bufconn.Listen(bufferSize)}
+	register(s.Server)
+	served := make(chan error, 1)
+	go func() { served <- s.Server.Serve(s.listener) }()
+	tb.Cleanup(func() {
+		s.Server.Stop()
+		// A test that makes no call may end before Serve has begun, which then says so.
+		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			tb.Errorf("authtest: the server ended with: %v", err)
+		}
+	})
+	s.Conn = s.Dial()
+	return s
+}
+
+// Dial returns another connection to the server, by a client with these options, such as
+// those of a clientauth.Forwarder. It is closed when the test ends. Nothing of it leaves
+// the process, but grpc knows it as one that is not encrypted: see
+// clientauth.WithInsecureTransport.
+func (s *Server) Dial(opts ...grpc.DialOption) *grpc.ClientConn {
+	s.tb.Helper()
 	conn, err := grpc.NewClient("passthrough:///bufconn", append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-	}, dialOpts...)...)
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.listener.DialContext(ctx) }),
+	}, opts...)...)
 	if err != nil {
-		tb.Fatalf("authtest: %v", err)
+		s.tb.Fatalf("authtest: %v", err)
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	tb.Cleanup(func() {
-		if err := conn.Close(); err != nil {
-			tb.Errorf("authtest: closing the connection: %v", err)
-		}
-		server.Stop()
-		if err := <-served; err != nil {
-			tb.Errorf("authtest: the server ended with: %v", err)
+	s.tb.Cleanup(func() {
+		if err := conn.Close(); err != nil && status.Code(err) != codes.Canceled { // Canceled: the test has closed it
+			s.tb.Errorf("authtest: closing the connection: %v", err)
 		}
 	})
 	return conn

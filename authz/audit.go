@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/grpc"
+
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
 )
 
@@ -43,9 +45,16 @@ const (
 	// PublicButAuthenticated: the Authorizer lets everybody call the method, and the
 	// Authenticator only those with a session.
 	PublicButAuthenticated FindingKind = "public but authenticated"
-	// NoInterceptor: the server has methods of a kind, unary or streams, for which an
-	// interceptor was not asked for.
+	// NoInterceptor: the server has methods that no interceptor of it guards.
 	NoInterceptor FindingKind = "no interceptor"
+	// WrongOrder: the Authorizer runs in front of the Authenticator, and finds no identity.
+	WrongOrder FindingKind = "wrong order"
+	// Unreached: another interceptor answers a call without a credential before it comes
+	// to one of these two, and nothing is known of what is behind it.
+	Unreached FindingKind = "unreached"
+	// Unseen: the interceptors of the server cannot be looked at, since this version of
+	// grpc-go keeps them in another way than is known.
+	Unseen FindingKind = "unseen"
 	// NoInternalCallers: the method is internal, and WithInternalCallers is not given.
 	NoInternalCallers FindingKind = "no internal callers"
 	// NoDescriptor: .proto options are in use, and there are none to be read for the service.
@@ -93,34 +102,64 @@ func (f Findings) Without(kinds ...FindingKind) Findings {
 }
 
 // Audit compares the methods of a server with what its authentication and an Authorizer
-// were told about them, and reports what does not fit: see [FindingKind]. Call it when all
+// were told about them, looks at whether their interceptors are in front of each method, in
+// the right order, and reports what does not fit: see [FindingKind]. Call it when all
 // services are registered, before the server serves, and in a test. Either may be nil, if
-// there is none. An Authn of which no interceptor was asked for is taken to be in
-// use by its AuthFunc, and not to lack any.
+// there is none.
+//
+// To see who is in front of a method, the interceptors of a [*grpc.Server] are run, at most
+// twice for each of its methods, with an empty request, no metadata and no identity; what
+// is behind the Authenticator and the Authorizer is not, and a handler never is. It takes 10 s
+// at most. Of a server of any other type it is only known which interceptors were
+// asked for, and an Authn of which none was is taken to be in use by its AuthFunc.
 func Audit(server ServiceInfoProvider, authn Authn, z *Authorizer) Findings {
+	if isNil(authn) {
+		authn = nil
+	}
 	methods := method.Of(server)
 	var found Findings
-	if !isNil(authn) {
+	if authn != nil {
 		found = append(found, auditAuthn(methods, authn, z)...)
-		if unary, stream := authn.Installed(); unary || stream {
-			found = append(found, auditInstalled(authn.Name(), unary, stream, methods)...)
-		}
 	}
 	if z != nil {
 		found = append(found, z.audit(methods)...)
-		found = append(found, auditInstalled("Authorizer", z.installed.unary.Load(), z.installed.stream.Load(), methods)...)
 	}
-	if !isNil(authn) && z != nil {
+	found = append(found, auditInterceptors(server, methods, authn, z)...)
+	if authn != nil && z != nil {
 		found = append(found, auditBoth(methods, authn, z)...)
 	}
 	return found
 }
 
+// auditInterceptors reports the methods that are not guarded.
+func auditInterceptors(server ServiceInfoProvider, methods []method.Method, authn Authn, z *Authorizer) Findings {
+	var found Findings
+	if s, ok := server.(*grpc.Server); ok {
+		c, ok := chainOf(s)
+		if ok {
+			return c.audit(methods, authn, z)
+		}
+		found = append(found, Finding{Unseen, "grpc.Server", "this version of grpc-go does not let its interceptors be looked at"})
+	}
+	if authn != nil {
+		if unary, stream := authn.Installed(); unary || stream {
+			found = append(found, auditInstalled(authn.Name(), unary, stream, methods)...)
+		}
+	}
+	if z != nil {
+		found = append(found, auditInstalled(authorizerName, z.installed.unary.Load(), z.installed.stream.Load(), methods)...)
+	}
+	return found
+}
+
+// authorizerName is how findings call an Authorizer.
+const authorizerName = "Authorizer"
+
 func noMatch(pattern, where string) Finding {
 	return Finding{NoMatch, pattern, "this pattern of " + where + " matches no method of the server"}
 }
 
-// audit reports the patterns of WithSkipMethods that match nothing. A program may have
+// auditAuthn reports the patterns of WithSkipMethods that match nothing. A program may have
 // descriptors of services that its server does not offer: a public method of theirs, fed
 // to WithSkipMethods, is no mistake.
 func auditAuthn(methods []method.Method, authn Authn, z *Authorizer) Findings {
@@ -128,7 +167,7 @@ func auditAuthn(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	skip, _ := method.NewSet(authn.SkipPatterns())
 	for _, pattern := range skip.Unmatched(methods) {
 		full := "/" + strings.TrimPrefix(pattern, "/")
-		if z == nil || z.annotations[full] == nil {
+		if z == nil || z.annotations.methods[full] == nil {
 			found = append(found, noMatch(pattern, "WithSkipMethods"))
 		}
 	}
@@ -148,10 +187,10 @@ func (a *Authorizer) audit(methods []method.Method) Findings {
 		}
 	}
 	for i, m := range methods {
-		if a.described != nil && !a.described(m.Service) && (i == 0 || methods[i-1].Service != m.Service) {
-			found = append(found, Finding{NoDescriptor, m.Service, "no file that WithProtoOptions reads describes this service"})
+		if a.annotations.services != nil && !a.annotations.services[m.Service] && (i == 0 || methods[i-1].Service != m.Service) {
+			found = append(found, Finding{NoDescriptor, m.Service, "no file that WithProtoOptions had when New read it describes this service"})
 		}
-		options := a.annotations[m.Full]
+		options := a.annotations.methods[m.Full]
 		switch {
 		case a.isPublic(m.Full):
 		case options != nil && options.internal && a.internal == nil:
@@ -170,7 +209,7 @@ func (a *Authorizer) audit(methods []method.Method) Findings {
 	return found
 }
 
-// audit reports the kinds of method for which an interceptor was not asked for.
+// auditInstalled reports the kinds of method for which an interceptor was not asked for.
 func auditInstalled(of string, unary, stream bool, methods []method.Method) Findings {
 	var found Findings
 	for _, kind := range []struct {
@@ -199,7 +238,7 @@ func auditBoth(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	for _, m := range methods {
 		skipped, public := authn.Skips(m.Full), z.isPublic(m.Full)
 		switch {
-		case skipped && !public:
+		case skipped && !public && !(z.isInternal(m.Full) && z.internal != nil): // something else authenticates services
 			found = append(found, Finding{SkippedAndRestricted, m.Full,
 				"WithSkipMethods lets it through without an identity, and the Authorizer asks for one"})
 		case public && !skipped && !authn.Optional():
@@ -210,8 +249,8 @@ func auditBoth(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	return found
 }
 
-// isNil reports whether authn is nil, or a nil pointer.
-func isNil(authn Authn) bool {
-	v := reflect.ValueOf(authn)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+// isNil reports whether v is nil, or a nil pointer.
+func isNil(v any) bool {
+	value := reflect.ValueOf(v)
+	return !value.IsValid() || value.Kind() == reflect.Pointer && value.IsNil()
 }

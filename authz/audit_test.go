@@ -2,7 +2,6 @@ package authz_test
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authz"
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	notesv1 "github.com/grpc-sessionauth/sessionauth/internal/notes/v1"
 )
 
@@ -29,32 +27,12 @@ func (m methods) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return info
 }
 
-func newAuthn(t *testing.T, opts ...interceptor.Option) *interceptor.Authenticator {
-	t.Helper()
-	a, err := interceptor.NewSessionAuth(
-		func(context.Context, string, http.Header) (string, error) { return "", interceptor.ErrInvalidSession },
-		func(context.Context, string) (*authcontext.AuthContext, error) { return nil, nil }, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func newGateway(t *testing.T, opts ...interceptor.Option) *interceptor.GatewayAuth {
-	t.Helper()
-	g, err := interceptor.NewGatewayAuth(append(opts, interceptor.WithTrustedPeers("gateway.internal"))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
-
 func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	everything := authz.WithRules(authz.Rule{Name: "all", Methods: []string{"*"}, Effect: allow})
 	one := authz.WithRules(authz.Rule{Name: "one", Methods: []string{"pkg.A/Get"}, Effect: allow})
-	skip := interceptor.WithSkipMethods
-	both := func(a *interceptor.Authenticator) *interceptor.Authenticator { a.ServerOptions(); return a }
+	skip := func(names ...string) *authn { return &authn{skip: names} }
+	both := func(a *authn) *authn { a.ServerOptions(); return a }
 	all := func(a *authz.Authorizer) *authz.Authorizer { a.ServerOptions(); return a }
 	for _, test := range []struct {
 		name   string
@@ -63,23 +41,26 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 		rules  *authz.Authorizer
 		want   []string
 	}{
-		{"nothing is wrong", methods{"pkg.A/Get", "pkg.A/Watch~"}, both(newAuthn(t)), all(newAuthz(t, everything)), nil},
-		{"a method that no rule names", methods{"pkg.A/Get", "pkg.A/Set"}, both(newAuthn(t)), all(newAuthz(t, one)), []string{
+		{"nothing is wrong", methods{"pkg.A/Get", "pkg.A/Watch~"}, both(&authn{}), all(newAuthz(t, everything)), nil},
+		{"a method that no rule names", methods{"pkg.A/Get", "pkg.A/Set"}, both(&authn{}), all(newAuthz(t, one)), []string{
 			"no rule|/pkg.A/Set: no rule names it: the default policy, deny, decides about every call",
 		}},
-		{"patterns that match nothing", methods{"pkg.A/Set"}, both(newAuthn(t, skip("pkg.B/*"))), all(newAuthz(t, one, everything, authz.WithPublicMethods("pkg.C/X"))), []string{
+		{"patterns that match nothing", methods{"pkg.A/Set"}, both(skip("pkg.B/*")), all(newAuthz(t, one, everything, authz.WithPublicMethods("pkg.C/X"))), []string{
 			"no match|pkg.B/*: this pattern of WithSkipMethods matches no method of the server",
 			"no match|pkg.C/X: this pattern of WithPublicMethods matches no method of the server",
 			`no match|pkg.A/Get: this pattern of rule "one" matches no method of the server`,
 		}},
-		{"skipped and restricted", methods{"pkg.A/Get"}, both(newAuthn(t, skip("pkg.A/Get"))), all(newAuthz(t, everything)), []string{
+		{"skipped and restricted", methods{"pkg.A/Get"}, both(skip("pkg.A/Get")), all(newAuthz(t, everything)), []string{
 			"skipped and restricted|/pkg.A/Get: WithSkipMethods lets it through without an identity, and the Authorizer asks for one",
 		}},
-		{"public but authenticated", methods{"pkg.A/Get"}, both(newAuthn(t)), all(newAuthz(t, everything, authz.WithPublicMethods("*"))), []string{
+		{"public but authenticated", methods{"pkg.A/Get"}, both(&authn{}), all(newAuthz(t, everything, authz.WithPublicMethods("*"))), []string{
 			"public but authenticated|/pkg.A/Get: the Authorizer has it public, and the Authenticator asks for a session: WithSkipMethods does not name it",
 		}},
-		{"streams without a stream interceptor", methods{"pkg.A/Get", "pkg.A/Watch~", "pkg.A/Chat~"}, func() *interceptor.Authenticator {
-			a := newAuthn(t)
+		{"public and optionally authenticated", methods{"pkg.A/Get"}, both(&authn{optional: true}), all(newAuthz(t, everything, authz.WithPublicMethods("*"))), nil},
+		{"internal methods that something else authenticates", methods{"notes.v1.Notes/Reindex"}, both(skip("notes.v1.Notes/Reindex")), all(newAuthz(t, authz.WithProtoOptions(nil),
+			authz.WithInternalCallers(func(context.Context, *authcontext.AuthContext) bool { return true }))), nil},
+		{"streams without a stream interceptor", methods{"pkg.A/Get", "pkg.A/Watch~", "pkg.A/Chat~"}, func() *authn {
+			a := &authn{}
 			a.UnaryServerInterceptor()
 			return a
 		}(), func() *authz.Authorizer {
@@ -90,20 +71,16 @@ func TestAuditFindsWhatDoesNotFit(t *testing.T) {
 			"no interceptor|Authenticator: its StreamServerInterceptor was never asked for, and /pkg.A/Chat is one of 2 methods that need it",
 			"no interceptor|Authorizer: its StreamServerInterceptor was never asked for, and /pkg.A/Chat is one of 2 methods that need it",
 		}},
-		{"an Authorizer that is not in use", methods{"pkg.A/Get"}, newAuthn(t), newAuthz(t, everything), []string{
+		{"an Authorizer that is not in use", methods{"pkg.A/Get"}, &authn{}, newAuthz(t, everything), []string{
 			"no interceptor|Authorizer: its UnaryServerInterceptor was never asked for, and /pkg.A/Get is one of 1 methods that need it",
 		}},
-		{"an Authenticator alone", methods{"pkg.A/Get"}, both(newAuthn(t, skip("pkg.A/Git"))), nil, []string{
+		{"an Authenticator alone", methods{"pkg.A/Get"}, both(skip("pkg.A/Git")), nil, []string{
 			"no match|pkg.A/Git: this pattern of WithSkipMethods matches no method of the server",
 		}},
-		{"a GatewayAuth", methods{"pkg.A/Get"}, newGateway(t, skip("pkg.A/Get", "pkg.A/Git")), all(newAuthz(t, everything)), []string{
-			"no match|pkg.A/Git: this pattern of WithSkipMethods matches no method of the server",
-			"no interceptor|GatewayAuth: its UnaryServerInterceptor was never asked for, and /pkg.A/Get is one of 1 methods that need it",
-			"skipped and restricted|/pkg.A/Get: WithSkipMethods lets it through without an identity, and the Authorizer asks for one",
-		}},
-		{"an Authenticator that is nil", methods{"pkg.A/Get"}, (*interceptor.Authenticator)(nil), all(newAuthz(t, everything)), nil},
-		{"services without descriptors", methods{"pkg.A/Get", "pkg.A/Set"}, nil, all(newAuthz(t, everything, authz.WithProtoOptions(nil))), []string{
-			"no descriptor|pkg.A: no file that WithProtoOptions reads describes this service",
+		{"an Authenticator that is nil", methods{"pkg.A/Get"}, (*authn)(nil), all(newAuthz(t, everything)), nil},
+		{"services without descriptors", methods{"pkg.A/Get", "pkg.A/Set", "pkg.B/Get"}, nil, all(newAuthz(t, everything, authz.WithProtoOptions(nil))), []string{
+			"no descriptor|pkg.A: no file that WithProtoOptions had when New read it describes this service",
+			"no descriptor|pkg.B: no file that WithProtoOptions had when New read it describes this service",
 		}},
 		{"internal methods that nobody can call", methods{"notes.v1.Notes/Reindex", "notes.v1.Notes/Purge"}, nil, all(newAuthz(t, authz.WithProtoOptions(nil))), []string{
 			"no internal callers|/notes.v1.Notes/Reindex: it is internal, and WithInternalCallers is not given: every call is denied",
@@ -134,14 +111,14 @@ func TestAuditOfARealServerWithProtoOptions(t *testing.T) {
 	t.Parallel()
 	rules := newAuthz(t, authz.WithProtoOptions(nil),
 		authz.WithInternalCallers(func(context.Context, *authcontext.AuthContext) bool { return false }))
-	authn := newAuthn(t, interceptor.WithSkipMethods(rules.PublicMethods()...))
-	server := grpc.NewServer(append(authn.ServerOptions(), rules.ServerOptions()...)...)
+	who := &authn{skip: rules.PublicMethods()}
+	server := grpc.NewServer(append(who.ServerOptions(), rules.ServerOptions()...)...)
 	notesv1.RegisterNotesServer(server, notesv1.UnimplementedNotesServer{})
-	if found := authz.Audit(server, authn, rules); len(found) != 0 {
+	if found := authz.Audit(server, who, rules); len(found) != 0 {
 		t.Errorf("everything is annotated:\n%s", found)
 	}
 	notesv1.RegisterDraftsServer(server, notesv1.UnimplementedDraftsServer{})
-	found := authz.Audit(server, authn, rules)
+	found := authz.Audit(server, who, rules)
 	if len(found) != 2 || found[0].Subject != "/notes.v1.Drafts/Discard" || found[1].Kind != authz.NoRule {
 		t.Errorf("two methods are not annotated:\n%s", found)
 	}

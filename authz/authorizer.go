@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
-	"github.com/grpc-sessionauth/sessionauth/internal/redact"
+	"github.com/grpc-sessionauth/sessionauth/internal/ratelog"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
@@ -23,13 +20,14 @@ import (
 // True allows it, false denies it. fullMethod is "/pkg.Service/Method". caller is
 // shared and must not be modified.
 //
-// ctx is a child of the call's, bounded by 5 s. An error, a panic,
-// or an answer that comes too late refuses the call: an error that wraps [ErrUnavailable],
-// a net.Error, a context.DeadlineExceeded, or a status with code Unavailable,
+// ctx is a child of the call's, bounded by 5 s. An error, a panic, or an answer that comes
+// too late refuses the call: an error that wraps interceptor.ErrUnavailable, one with which
+// connections and drivers fail, a context's, or a status with code Unavailable,
 // DeadlineExceeded or ResourceExhausted is Unavailable to the client; another status is
-// passed on as it is; anything else is PermissionDenied "authorization failed". Its text
-// goes to the span of the call, so it must hold no secret. Implementations must be safe
-// to call concurrently, and should return soon after ctx ends: they are abandoned then.
+// passed on as it is; anything else, one that wraps interceptor.ErrInvalidSession too, is
+// PermissionDenied "authorization failed". Its text goes to the span of the call and to the
+// log, so it must hold no secret. Implementations must be safe to call concurrently, and
+// should return soon after ctx ends: they are abandoned then.
 type AuthorizeFunc func(ctx context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error)
 
 // timeout bounds a callback.
@@ -40,12 +38,12 @@ const timeout = 5 * time.Second
 type Authorizer struct {
 	public      method.Set
 	rules       ruleSet
-	annotations map[string]*annotation // by "/pkg.Service/Method"
-	described   func(service string) bool
-	vocabulary  *vocabulary
+	annotations annotations
 	internal    func(ctx context.Context, caller *authcontext.AuthContext) bool
 	authorize   AuthorizeFunc
 	policy      Effect
+	decisions   *telemetry.Decisions
+	log         *ratelog.Logger                     // may be nil
 	installed   struct{ unary, stream atomic.Bool } // which interceptors were asked for
 }
 
@@ -61,57 +59,23 @@ type Authorizer struct {
 // before any of them.
 func New(opts ...Option) (*Authorizer, error) {
 	c := newConfig(opts)
-	a := &Authorizer{vocabulary: newVocabulary(), internal: c.internal, authorize: c.authorize, policy: c.policy}
-	var errs [4]error
+	a := &Authorizer{internal: c.internal, authorize: c.authorize, policy: c.policy, log: ratelog.New(c.logger)}
+	var errs [5]error
 	errs[0] = errors.Join(c.errs...)
 	if a.public, errs[1] = method.NewSet(c.public); errs[1] != nil {
 		errs[1] = fmt.Errorf("authz: %w", errs[1])
 	}
-	a.rules, errs[2] = newRuleSet(c.rules, a.vocabulary)
+	a.rules, errs[2] = newRuleSet(c.rules)
 	if c.files != nil {
-		a.annotations, errs[3] = readAnnotations(c.files, a.vocabulary)
-		a.described = describedBy(c.files)
+		a.annotations, errs[3] = readAnnotations(c.files)
+	}
+	if a.decisions, errs[4] = telemetry.NewDecisions(c.meters); errs[4] != nil {
+		errs[4] = fmt.Errorf("authz: %w", errs[4])
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	return a, nil
-}
-
-// ServerOptions returns both interceptors, so that neither is forgotten, as options
-// for grpc.NewServer. They run after those of options that come before: give it after
-// the options of the Authenticator.
-func (a *Authorizer) ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(a.UnaryServerInterceptor()),
-		grpc.ChainStreamInterceptor(a.StreamServerInterceptor()),
-	}
-}
-
-// UnaryServerInterceptor returns the interceptor for unary calls. It must run after
-// one that authenticates. Use it together with [Authorizer.StreamServerInterceptor], or
-// any stream is open to every caller with a session.
-func (a *Authorizer) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
-	a.installed.unary.Store(true)
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if err := a.Authorize(ctx, info.FullMethod); err != nil {
-			return nil, err
-		}
-		return handler(ctx, req)
-	}
-}
-
-// StreamServerInterceptor returns the interceptor for streams of all kinds. A stream is
-// authorized once, before its handler runs; its client learns of a refusal from its
-// first Recv.
-func (a *Authorizer) StreamServerInterceptor() grpc.StreamServerInterceptor {
-	a.installed.stream.Store(true)
-	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if err := a.Authorize(stream.Context(), info.FullMethod); err != nil {
-			return err
-		}
-		return handler(srv, stream)
-	}
 }
 
 // Format implements [fmt.Formatter]: a fixed text.
@@ -122,71 +86,72 @@ func (*Authorizer) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Authoriz
 // gRPC status: Unauthenticated without an identity, a [*DeniedError], or what came of
 // the func of [WithAuthorize].
 func (a *Authorizer) Authorize(ctx context.Context, fullMethod string) error {
-	d := decision{fullMethod: fullMethod}
-	var ok bool
-	if d.service, d.method, ok = splitMethod(fullMethod); !ok {
-		return a.refuse(ctx, &d, nil, RuleMethodName)
-	}
-	annotated := a.annotations[fullMethod]
-	if a.isPublic(fullMethod) {
-		telemetry.RecordDecision(ctx, telemetry.Decision{Allowed: true, Rule: RulePublic})
-		return nil
-	}
-	if d.caller, ok = authcontext.FromContext(ctx); !ok || d.caller.Subject == "" {
-		telemetry.RecordDecision(ctx, telemetry.Decision{Rule: RuleNoIdentity, Error: telemetry.MissingCredentials})
-		return refusal.MissingCredentials
-	}
-	var space heldSpace
-	have := a.vocabulary.held(d.caller, &space)
-	if annotated != nil {
-		if effect := a.annotated(ctx, annotated, d.caller, have); effect != 0 {
-			d.annotation = annotated
-			return a.end(ctx, &d, have, effect, RuleProto)
-		}
-	}
-	if rule := a.rules.first(d.service, d.method, have); rule != nil {
-		d.rule = rule
-		return a.end(ctx, &d, have, rule.Effect, rule.Name)
-	}
-	if a.authorize == nil {
-		return a.end(ctx, &d, have, a.policy, RuleDefaultPolicy)
-	}
-	allowed, err := a.ask(ctx, d.caller, fullMethod)
-	switch {
-	case err != nil:
-		return a.failed(ctx, err)
-	case allowed:
-		return a.end(ctx, &d, have, Allow, RuleAuthorize)
-	}
-	return a.end(ctx, &d, have, Deny, RuleAuthorize)
+	return a.decide(ctx, &decision{fullMethod: fullMethod})
 }
 
 // decision is what is known of a call that is being decided.
 type decision struct {
 	fullMethod, service, method string
 
+	again      bool // a stream that was allowed before
 	caller     *authcontext.AuthContext
-	annotation *annotation   // that decided, if one did
-	rule       *compiledRule // the same
+	annotation *annotation // that decided, if one did
+	rule       *Rule       // the same
+	cause      error       // why a callback could not tell
+}
+
+func (a *Authorizer) decide(ctx context.Context, d *decision) error {
+	var ok bool
+	if d.service, d.method, ok = splitMethod(d.fullMethod); !ok {
+		return a.refuse(ctx, d, RuleMethodName)
+	}
+	if a.isPublic(d.fullMethod) {
+		return a.end(ctx, d, Allow, RulePublic)
+	}
+	if d.caller, ok = authcontext.FromContext(ctx); !ok || d.caller.Subject == "" {
+		a.record(ctx, d, telemetry.Decision{Rule: RuleNoIdentity, Error: telemetry.MissingCredentials})
+		return refusal.MissingCredentials
+	}
+	if annotated := a.annotations.methods[d.fullMethod]; annotated != nil {
+		if effect := a.annotated(ctx, annotated, d); effect != 0 {
+			d.annotation = annotated
+			return a.end(ctx, d, effect, RuleProto)
+		}
+	}
+	if rule := a.rules.first(d.service, d.method, d.caller); rule != nil {
+		d.rule = rule
+		return a.end(ctx, d, rule.Effect, rule.Name)
+	}
+	if a.authorize == nil {
+		return a.end(ctx, d, a.policy, RuleDefaultPolicy)
+	}
+	caller, fullMethod := d.caller, d.fullMethod // so that d need not be on the heap
+	allowed, err := ask(ctx, func(ctx context.Context) (bool, error) { return a.authorize(ctx, caller, fullMethod) })
+	switch {
+	case err != nil:
+		d.cause = err
+		return a.failed(ctx, d)
+	case allowed:
+		return a.end(ctx, d, Allow, RuleAuthorize)
+	}
+	return a.end(ctx, d, Deny, RuleAuthorize)
 }
 
 // end carries a decision out. Anything but Allow denies.
-func (a *Authorizer) end(ctx context.Context, d *decision, have held, effect Effect, by string) error {
+func (a *Authorizer) end(ctx context.Context, d *decision, effect Effect, by string) error {
 	if effect != Allow {
-		return a.refuse(ctx, d, have, by)
+		return a.refuse(ctx, d, by)
 	}
-	telemetry.RecordDecision(ctx, telemetry.Decision{Allowed: true, Rule: by})
+	a.record(ctx, d, telemetry.Decision{Allowed: true, Rule: by})
 	return nil
 }
 
 // annotated returns what the options of a method's .proto file say; 0 if nothing.
-func (a *Authorizer) annotated(
-	ctx context.Context, options *annotation, caller *authcontext.AuthContext, have held,
-) Effect {
+func (a *Authorizer) annotated(ctx context.Context, options *annotation, d *decision) Effect {
 	switch {
-	case options.internal && !a.trusts(ctx, caller):
+	case options.internal && !a.trusts(ctx, d):
 		return Deny
-	case options.required && !options.needs.met(have):
+	case options.required && !options.needs.met(d.caller):
 		return Deny
 	case options.internal, options.required:
 		return Allow
@@ -195,31 +160,34 @@ func (a *Authorizer) annotated(
 }
 
 // trusts reports whether the caller is another service.
-func (a *Authorizer) trusts(ctx context.Context, caller *authcontext.AuthContext) (trusted bool) {
+func (a *Authorizer) trusts(ctx context.Context, d *decision) bool {
 	if a.internal == nil {
 		return false
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			trusted = false
-			telemetry.RecordException(ctx, redact.Exception(&catch.PanicError{Value: r, Stack: debug.Stack()}, nil))
-		}
-	}()
-	return a.internal(ctx, caller)
+	caller := d.caller
+	trusted, err := ask(ctx, func(ctx context.Context) (bool, error) { return a.internal(ctx, caller), nil })
+	d.cause = err
+	return trusted && err == nil
 }
 
-// ask runs the func of WithAuthorize. A Goexit in it must not end the goroutine of the
-// call, which would never be answered.
-func (a *Authorizer) ask(ctx context.Context, caller *authcontext.AuthContext, fullMethod string) (bool, error) {
-	bounded, cancel := context.WithTimeout(ctx, timeout)
+// ask runs a callback for at most as long as it may take. A Goexit in it must not end the
+// goroutine of the call, which would never be answered.
+func ask(ctx context.Context, callback func(context.Context) (bool, error)) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return catch.Call(bounded, func(ctx context.Context) (bool, error) { return a.authorize(ctx, caller, fullMethod) })
+	return catch.Call(ctx, callback)
 }
 
 // isPublic reports whether anybody may call a method.
 func (a *Authorizer) isPublic(fullMethod string) bool {
-	options := a.annotations[fullMethod]
+	options := a.annotations.methods[fullMethod]
 	return options != nil && options.public || a.public.Match(fullMethod)
+}
+
+// isInternal reports whether a method is for other services.
+func (a *Authorizer) isInternal(fullMethod string) bool {
+	options := a.annotations.methods[fullMethod]
+	return options != nil && options.internal
 }
 
 // splitMethod takes "/pkg.Service/Method" apart. A name of any other form is none: a

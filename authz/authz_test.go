@@ -285,15 +285,15 @@ func TestNewAuthzRefusesWhatIsNotARule(t *testing.T) {
 	}{
 		{"no name", with(func(r *authz.Rule) { r.Name = " " }), "authz: rule 2: it has no name"},
 		{"a name of ours", with(func(r *authz.Rule) { r.Name = authz.RuleProto }), `a name must not begin with "("`},
-		{"a name twice", with(func(r *authz.Rule) { r.Name = "good" }), `interceptor: rule "good": there is another of this name`},
-		{"no effect", with(func(r *authz.Rule) { r.Effect = 0 }), `interceptor: rule "bad": effect 0: want EffectAllow or EffectDeny`},
-		{"an unknown effect", with(func(r *authz.Rule) { r.Effect = 3 }), `interceptor: rule "bad": effect 3`},
-		{"no methods", with(func(r *authz.Rule) { r.Methods = nil }), `interceptor: rule "bad": it names no methods`},
-		{"an empty list of roles", with(func(r *authz.Rule) { r.Roles = []string{} }), `interceptor: rule "bad": a list of roles or scopes is empty`},
-		{"an empty list of scopes", with(func(r *authz.Rule) { r.Scopes = []string{} }), `interceptor: rule "bad": a list of roles or scopes is empty`},
-		{"an empty role", with(func(r *authz.Rule) { r.Roles = []string{""} }), `interceptor: rule "bad": a role or scope is empty`},
-		{"an empty scope", with(func(r *authz.Rule) { r.Scopes = []string{"a", ""} }), `interceptor: rule "bad": a role or scope is empty`},
-		{"a pattern without a method", with(func(r *authz.Rule) { r.Methods = []string{"pkg.A"} }), `interceptor: rule "bad": method pattern "pkg.A"`},
+		{"a name twice", with(func(r *authz.Rule) { r.Name = "good" }), `authz: rule "good": there is another of this name`},
+		{"no effect", with(func(r *authz.Rule) { r.Effect = 0 }), `authz: rule "bad": effect 0: want Allow or Deny`},
+		{"an unknown effect", with(func(r *authz.Rule) { r.Effect = 3 }), `authz: rule "bad": effect 3`},
+		{"no methods", with(func(r *authz.Rule) { r.Methods = nil }), `authz: rule "bad": it names no methods`},
+		{"an empty list of roles", with(func(r *authz.Rule) { r.Roles = []string{} }), `authz: rule "bad": a list of roles or scopes is empty`},
+		{"an empty list of scopes", with(func(r *authz.Rule) { r.Scopes = []string{} }), `authz: rule "bad": a list of roles or scopes is empty`},
+		{"an empty role", with(func(r *authz.Rule) { r.Roles = []string{""} }), `authz: rule "bad": a role or scope is empty`},
+		{"an empty scope", with(func(r *authz.Rule) { r.Scopes = []string{"a", ""} }), `authz: rule "bad": a role or scope is empty`},
+		{"a pattern without a method", with(func(r *authz.Rule) { r.Methods = []string{"pkg.A"} }), `authz: rule "bad": method pattern "pkg.A"`},
 		{"a wildcard in a service", with(func(r *authz.Rule) { r.Methods = []string{"pkg.*/Get"} }), `method pattern "pkg.*/Get"`},
 		{"a wildcard in the middle", with(func(r *authz.Rule) { r.Methods = []string{"pkg.A/G*t"} }), `method pattern "pkg.A/G*t"`},
 		{"an empty pattern", with(func(r *authz.Rule) { r.Methods = []string{""} }), `method pattern ""`},
@@ -303,7 +303,7 @@ func TestNewAuthzRefusesWhatIsNotARule(t *testing.T) {
 		{"a policy that cannot apply", []authz.Option{
 			authz.WithDefaultPolicy(allow),
 			authz.WithAuthorize(func(context.Context, *authcontext.AuthContext, string) (bool, error) { return true, nil }),
-		}, "WithDefaultPolicy(EffectAllow) would never apply"},
+		}, "WithDefaultPolicy(Allow) would never apply"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -347,6 +347,9 @@ func TestTheCallbacksErrorsAreTold(t *testing.T) {
 		message, reason string
 	}{
 		{"an error, even with a yes", func() (bool, error) { return true, errors.New("secret-of-the-callback") }, codes.PermissionDenied, failed, string(reason.AuthorizationFailed)},
+		{"a session that is none, of the callback's own", func() (bool, error) {
+			return true, fmt.Errorf("secret-of-the-callback: %w", interceptor.ErrInvalidSession)
+		}, codes.PermissionDenied, failed, string(reason.AuthorizationFailed)},
 		{"an outage", func() (bool, error) {
 			return true, fmt.Errorf("secret-of-the-callback: %w", interceptor.ErrUnavailable)
 		}, codes.Unavailable, unavailable, string(reason.AuthorizationUnavailable)},

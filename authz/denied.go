@@ -2,11 +2,9 @@ package authz
 
 import (
 	"context"
-	"errors"
 
 	"google.golang.org/grpc/status"
 
-	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
@@ -54,35 +52,38 @@ func (*DeniedError) Error() string { return refusal.AccessDenied.Error() }
 func (*DeniedError) GRPCStatus() *status.Status { return refusal.AccessDenied.GRPCStatus() }
 
 // refuse returns the error of a denied call, and says why on the call's span.
-func (a *Authorizer) refuse(ctx context.Context, d *decision, have held, by string) error {
+func (a *Authorizer) refuse(ctx context.Context, d *decision, by string) error {
 	denied := &DeniedError{Method: d.fullMethod, Rule: by}
 	switch {
 	case d.annotation != nil:
-		if o := d.annotation; o.required && !o.needs.met(have) {
-			denied.Unmet = []UnmetRule{o.needs.unmet(RuleProto, o.roles, o.scopes, have)}
+		if o := d.annotation; o.required && !o.needs.met(d.caller) {
+			denied.Unmet = []UnmetRule{o.needs.unmet(RuleProto, d.caller)}
 		}
 	case d.caller != nil:
-		denied.Unmet = a.rules.unmet(d.service, d.method, have, d.rule)
+		denied.Unmet = a.rules.unmet(d.service, d.method, d.caller, d.rule)
 	}
 	record := telemetry.Decision{Rule: by, Error: telemetry.AccessDenied}
 	for _, u := range denied.Unmet {
 		record.Unmet = append(record.Unmet, telemetry.Unmet{Rule: u.Rule, Roles: u.AnyRole, Scopes: u.Scopes})
 	}
-	telemetry.RecordDecision(ctx, record)
+	a.record(ctx, d, record)
 	return denied
 }
 
 // failed returns the error of a call about which the func of WithAuthorize could not
-// decide. The cause goes to the call's span.
-func (*Authorizer) failed(ctx context.Context, cause error) error {
-	f := refusal.Classify(cause, refusal.AuthorizationFailed, nil)
+// decide.
+func (a *Authorizer) failed(ctx context.Context, d *decision) error {
+	f := refusal.AuthorizationFailed
+	unavailable, delay := refusal.Unavailable(d.cause)
+	st, given := refusal.StatusOf(d.cause)
 	switch {
-	case ctx.Err() != nil && !errors.Is(cause, refusal.ErrInvalidSession):
+	case ctx.Err() != nil:
 		f = refusal.CallerGone(ctx.Err())
-	case errors.Is(f, refusal.ErrUnavailable):
-		f = refusal.AuthorizationUnavailable.Delayed(f.RetryAfter())
+	case unavailable:
+		f = refusal.AuthorizationUnavailable.Delayed(delay)
+	case given:
+		f = refusal.Given(st)
 	}
-	telemetry.RecordException(ctx, redact.Exception(cause, nil))
-	telemetry.RecordDecision(ctx, telemetry.Decision{Rule: RuleAuthorize, Error: f.Type})
+	a.record(ctx, d, telemetry.Decision{Rule: RuleAuthorize, Error: f.Type})
 	return f
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
@@ -25,6 +27,8 @@ type config struct {
 	rules     []Rule
 	authorize AuthorizeFunc
 	policy    Effect
+	meters    metric.MeterProvider
+	logger    *slog.Logger
 	errs      []error
 }
 
@@ -92,7 +96,9 @@ func WithPublicMethods(patterns ...string) Option {
 // WithProtoOptions reads the options of connectum/auth/v1/options.proto from the
 // descriptors in files, and has them decide before the rules. Nil means
 // [protoregistry.GlobalFiles], where generated code registers its own. They are read by
-// [New], once: a file that is registered later is not seen. Options that are not
+// [New], once, for the rules and for [Audit]: a file that is registered later is not seen
+// by either. Only files that import options.proto are read: another extension
+// that has taken the same number is none of these. Options that are not
 // valid, or contradict one another, make New fail, whichever file they are in. By
 // default the options are not read.
 func WithProtoOptions(files *protoregistry.Files) Option {
@@ -105,12 +111,36 @@ func WithProtoOptions(files *protoregistry.Files) Option {
 // WithInternalCallers says which callers are other services of yours, and so may call a
 // method that its .proto file marks as internal. trusted can look at the identity, such
 // as its Type if a mapper of yours sets it for services alone, and at the call, such as
-// the verified certificate in its peer. It must be safe to call concurrently, and a panic
-// is a no. By default, and for nil, nobody is, and internal methods are denied to all.
+// the verified certificate in its peer. Its ctx is a child of the call's, bounded by 5 s; a
+// panic, or an answer that comes too late, is a no. It must be safe to call concurrently,
+// and should return soon after ctx ends: it is abandoned then. By default, and for nil,
+// nobody is, and internal methods are denied to all.
 func WithInternalCallers(trusted func(ctx context.Context, caller *authcontext.AuthContext) bool) Option {
 	return optionFunc(func(c *config) {
 		if trusted != nil {
 			c.internal = trusted
+		}
+	})
+}
+
+// WithMeterProvider says where the counter of decisions goes. By default, and for nil, to
+// the global provider.
+func WithMeterProvider(provider metric.MeterProvider) Option {
+	return optionFunc(func(c *config) {
+		if !isNil(provider) {
+			c.meters = provider
+		}
+	})
+}
+
+// WithLogger logs each call that is denied, with its method, the rule, the error.type and
+// the subject of the caller: at level Info, and at Warn if a callback failed, with the cause.
+// At most ten lines a second are written, and the next one says how many were not. By
+// default, and for nil, nothing is logged.
+func WithLogger(logger *slog.Logger) Option {
+	return optionFunc(func(c *config) {
+		if logger != nil {
+			c.logger = logger
 		}
 	})
 }

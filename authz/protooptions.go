@@ -12,7 +12,7 @@ import (
 type authOptions struct {
 	public, internal *bool // nil: not said
 	required         bool  // there are requirements, if only empty ones
-	roles, scopes    []string
+	needs            requirement
 	policy           Effect // 0: not said
 }
 
@@ -96,9 +96,9 @@ func readRequirements(o *authOptions, raw []byte) error {
 	err := eachField(raw, func(number protowire.Number, kind protowire.Type, value []byte) error {
 		switch int(number) {
 		case rolesField:
-			o.roles = append(o.roles, string(value))
+			o.needs.roles = append(o.needs.roles, string(value))
 		case scopesField:
-			o.scopes = append(o.scopes, string(value))
+			o.needs.scopes = append(o.needs.scopes, string(value))
 		default:
 			return fmt.Errorf("field %d of requirements is not known to this version", number)
 		}
@@ -107,7 +107,7 @@ func readRequirements(o *authOptions, raw []byte) error {
 		}
 		return nil
 	})
-	if err == nil && (slices.Contains(o.roles, "") || slices.Contains(o.scopes, "")) {
+	if err == nil && (slices.Contains(o.needs.roles, "") || slices.Contains(o.needs.scopes, "")) {
 		err = errors.New("a role or scope is empty")
 	}
 	return err

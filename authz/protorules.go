@@ -11,46 +11,88 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
+// optionsFile is the file that declares the options. A number alone does not say whose
+// an option is: anybody may have taken it for one of their own.
+const optionsFile = "connectum/auth/v1/options.proto"
+
 // annotation is what the options of a .proto file say of one method: those of the
 // method where it has any, those of its service where it has none.
 type annotation struct {
-	public        bool
-	internal      bool
-	required      bool // an empty requirement is one: an identity
-	roles, scopes []string
-	needs         requirement
-	policy        Effect // 0: none
+	public   bool
+	internal bool
+	required bool // an empty requirement is one: an identity
+	needs    requirement
+	policy   Effect // 0: none
+}
+
+// annotations are what New has read: rules and audit must not look at different files.
+type annotations struct {
+	methods  map[string]*annotation // by "/pkg.Service/Method"
+	services map[string]bool        // that are described, with options or without
 }
 
 // readAnnotations reads the options of every method in files that has any, in effect.
-func readAnnotations(files *protoregistry.Files, names *vocabulary) (map[string]*annotation, error) {
-	annotations := map[string]*annotation{}
+func readAnnotations(files *protoregistry.Files) (annotations, error) {
+	read := annotations{methods: map[string]*annotation{}, services: map[string]bool{}}
 	var errs []error
 	files.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		annotated := imports(file, optionsFile)
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
-			ofService, err := readOptions(service, serviceOptions)
-			if err != nil {
-				errs = append(errs, optionError(service, err))
-				continue
-			}
-			for j := range service.Methods().Len() {
-				method := service.Methods().Get(j)
-				ofMethod, err := readOptions(method, methodOptions)
-				if err == nil {
-					err = contradiction(ofMethod, ofService)
-				}
-				if err != nil {
-					errs = append(errs, optionError(method, err))
-				} else if a := merge(ofMethod, ofService); a != nil {
-					a.needs = names.requirement(a.roles, a.scopes)
-					annotations["/"+string(service.FullName())+"/"+string(method.Name())] = a
-				}
+			read.services[string(service.FullName())] = true
+			if annotated {
+				errs = append(errs, read.service(service))
 			}
 		}
 		return true
 	})
-	return annotations, errors.Join(errs...)
+	return read, errors.Join(errs...)
+}
+
+// imports reports whether file imports the one with this path, itself or through the
+// public imports of one that it imports.
+func imports(file protoreflect.FileDescriptor, path string) bool {
+	for i := range file.Imports().Len() {
+		if imported := file.Imports().Get(i); imported.Path() == path || importsPublicly(imported, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func importsPublicly(file protoreflect.FileDescriptor, path string) bool {
+	for i := range file.Imports().Len() { // which make no circle
+		imported := file.Imports().Get(i)
+		if imported.IsPublic && (imported.Path() == path || importsPublicly(imported, path)) {
+			return true
+		}
+	}
+	return false
+}
+
+// service reads the options of a service and of its methods.
+func (read *annotations) service(service protoreflect.ServiceDescriptor) error {
+	ofService, err := readOptions(service, serviceOptions)
+	if err == nil && is(ofService.public) && is(ofService.internal) {
+		err = errPublicAndInternal
+	}
+	if err != nil {
+		return optionError(service, err)
+	}
+	var errs []error
+	for i := range service.Methods().Len() {
+		method := service.Methods().Get(i)
+		ofMethod, err := readOptions(method, methodOptions)
+		if err == nil {
+			err = contradiction(ofMethod, ofService)
+		}
+		if err != nil {
+			errs = append(errs, optionError(method, err))
+		} else if a := merge(ofMethod, ofService); a != nil {
+			read.methods["/"+string(service.FullName())+"/"+string(method.Name())] = a
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func optionError(of protoreflect.Descriptor, err error) error {
@@ -68,19 +110,32 @@ func readOptions(of protoreflect.Descriptor, f optionFields) (authOptions, error
 	return parseOptions(raw, f)
 }
 
-// contradiction says in which way options could be read in two ways, of which one is
-// more open than the other.
+var errPublicAndInternal = errors.New("public and internal at once")
+
+// contradiction says in which way the options of a method and of its service could be
+// read in two ways of which one is more open than the other. A service that is public or
+// internal and has requirements or a policy is none by itself: they may be for those of
+// its methods that say that they are not.
 func contradiction(method, service authOptions) error {
-	for _, level := range []authOptions{method, service} {
-		if is(level.public) && is(level.internal) {
-			return errors.New("public and internal at once")
-		}
-		if restricts := level.required || level.policy == Deny; is(level.public) && restricts {
-			return errors.New("public, and restricted by requirements or a policy")
-		}
-	}
-	if method.public == nil && is(service.public) && (method.required || method.policy == Deny) {
+	ownPublic, ownInternal := is(method.public), is(method.internal)
+	public := method.public == nil && !ownInternal && is(service.public)
+	internal := method.internal == nil && !ownPublic && is(service.internal)
+	serviceDenies := service.policy == Deny && method.policy == 0
+	switch {
+	case ownPublic && ownInternal:
+		return errPublicAndInternal
+	case ownPublic && (method.required || method.policy == Deny):
+		return errors.New("public, and restricted by requirements or a policy")
+	case ownInternal && method.policy == Deny:
+		return errors.New("internal, and denied to everybody by a policy")
+	case public && (method.required || method.policy == Deny):
 		return errors.New("restricted in a service that is public: say public: false, too")
+	case public && (service.required || serviceDenies):
+		return errors.New("public, and restricted by requirements or a policy, both by its service")
+	case internal && method.policy == Deny:
+		return errors.New("denied to everybody in a service that is internal: say internal: false, too")
+	case internal && serviceDenies:
+		return errors.New("internal, and denied to everybody by a policy, both by its service")
 	}
 	return nil
 }
@@ -102,7 +157,7 @@ func merge(method, service authOptions) *annotation {
 	}
 	for _, level := range []authOptions{service, method} {
 		if level.required {
-			a.required, a.roles, a.scopes = true, level.roles, level.scopes
+			a.required, a.needs = true, level.needs
 		}
 	}
 	if method.policy != 0 {
@@ -112,15 +167,6 @@ func merge(method, service authOptions) *annotation {
 		return nil
 	}
 	return a
-}
-
-// describedBy returns a func that reports whether files describe a service.
-func describedBy(files *protoregistry.Files) func(string) bool {
-	return func(service string) bool {
-		d, err := files.FindDescriptorByName(protoreflect.FullName(service))
-		_, ok := d.(protoreflect.ServiceDescriptor)
-		return err == nil && ok
-	}
 }
 
 // PublicMethods returns patterns for [WithSkipMethods] of the methods that are public:
@@ -135,14 +181,15 @@ func (a *Authorizer) PublicMethods(services ...string) []string {
 
 // InternalMethods is [Authorizer.PublicMethods] for methods that their .proto file marks
 // as internal. An Authenticator that knows the sessions of people may skip them, if
-// something else in the chain authenticates services.
+// something else in the chain authenticates services: with [WithInternalCallers] that is
+// not among the findings of [Audit].
 func (a *Authorizer) InternalMethods(services ...string) []string {
 	return a.annotatedMethods(services, func(o *annotation) bool { return o.internal })
 }
 
 func (a *Authorizer) annotatedMethods(services []string, is func(*annotation) bool) []string {
 	var methods []string
-	for fullMethod, options := range a.annotations {
+	for fullMethod, options := range a.annotations.methods {
 		name := strings.TrimPrefix(fullMethod, "/")
 		service, _, _ := strings.Cut(name, "/")
 		if is(options) && (len(services) == 0 || slices.Contains(services, service)) {

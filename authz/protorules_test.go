@@ -3,9 +3,12 @@ package authz_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -38,8 +41,16 @@ func described(t testing.TB, service *authv1.ServiceAuth, method *authv1.MethodA
 
 func describedBy(t testing.TB, service *descriptorpb.ServiceOptions, method *descriptorpb.MethodOptions) *protoregistry.Files {
 	t.Helper()
+	return registry(t, describe(t, protoregistry.GlobalFiles, service, method, "connectum/auth/v1/options.proto"))
+}
+
+// describe returns a file with a service pkg.Service that imports others.
+func describe(
+	t testing.TB, resolver protodesc.Resolver, service *descriptorpb.ServiceOptions, method *descriptorpb.MethodOptions, imports ...string,
+) protoreflect.FileDescriptor {
+	t.Helper()
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: new("pkg/service.proto"), Package: new("pkg"),
+		Name: new("pkg/service.proto"), Package: new("pkg"), Dependency: imports,
 		MessageType: []*descriptorpb.DescriptorProto{{Name: new("Empty")}},
 		Service: []*descriptorpb.ServiceDescriptorProto{{
 			Name: new("Service"), Options: service,
@@ -47,13 +58,20 @@ func describedBy(t testing.TB, service *descriptorpb.ServiceOptions, method *des
 				Name: new("Call"), InputType: new(".pkg.Empty"), OutputType: new(".pkg.Empty"), Options: method,
 			}},
 		}},
-	}, nil)
+	}, resolver)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+func registry(t testing.TB, described ...protoreflect.FileDescriptor) *protoregistry.Files {
+	t.Helper()
 	files := &protoregistry.Files{}
-	if err := files.RegisterFile(file); err != nil {
-		t.Fatal(err)
+	for _, file := range described {
+		if err := files.RegisterFile(file); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return files
 }
@@ -105,6 +123,15 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 		{"no options, no rule: policy allow", nil, nil, everyone, &admin, "allowed"},
 		{"no options, no rule: policy deny", nil, nil, nil, &admin, authz.RuleDefaultPolicy},
 		{"empty options say nothing", &service{}, &method{}, nil, &admin, authz.RuleDefaultPolicy},
+		{"public: false of a method undoes it in a service with requirements", &service{Public: yes, DefaultRequires: requires([]string{"admin"})}, &method{Public: no}, nil, &admin, "allowed"},
+		{"and those are asked for", &service{Public: yes, DefaultRequires: requires([]string{"x"})}, &method{Public: no}, fallback, &admin, authz.RuleProto},
+		{"and an identity", &service{Public: yes, DefaultRequires: requires([]string{"x"})}, &method{Public: no}, nil, nil, "unauthenticated"},
+		{"internal service: nobody unless told", &service{Internal: yes}, nil, fallback, &admin, authz.RuleProto},
+		{"internal: false of a method undoes the service's", &service{Internal: yes}, &method{Internal: no, Policy: new("allow")}, nil, &admin, "allowed"},
+		{"internal: false of a method alone: rules decide", &service{Internal: yes}, &method{Internal: no}, fallback, &admin, "allowed"},
+		{"internal and policy allow: nobody unless told", nil, &method{Internal: yes, Policy: new("allow")}, fallback, &admin, authz.RuleProto},
+		{"internal method of a service with policy allow: nobody unless told", &service{DefaultPolicy: new("allow")}, &method{Internal: yes}, nil, &admin, authz.RuleProto},
+		{"policy allow of a method in an internal service: nobody unless told", &service{Internal: yes}, &method{Policy: new("allow")}, nil, &admin, authz.RuleProto},
 		{"internal: nobody unless told", nil, &method{Internal: yes}, fallback, &admin, authz.RuleProto},
 		{"internal service: the method may be public", &service{Internal: yes}, &method{Public: yes}, nil, nil, "allowed"},
 		{"public service: the method may be internal", &service{Public: yes}, &method{Internal: yes}, nil, nil, "unauthenticated"},
@@ -147,24 +174,133 @@ func TestInternalMethodsAreForThoseWhoAreTrusted(t *testing.T) {
 	t.Parallel()
 	files := described(t, nil, &authv1.MethodAuth{Internal: new(true), Requires: requires([]string{"indexer"})})
 	service := authcontext.AuthContext{Type: "service", Roles: []string{"indexer"}}
-	trust := authz.WithInternalCallers(func(_ context.Context, caller *authcontext.AuthContext) bool {
-		if caller.Type == "panic" {
+	a := newAuthz(t, authz.WithProtoOptions(files), authz.WithInternalCallers(func(_ context.Context, caller *authcontext.AuthContext) bool {
+		switch caller.Type {
+		case "panic":
 			panic("a secret")
+		case "goexit":
+			runtime.Goexit()
 		}
 		return caller.Type == "service"
-	})
-	a := newAuthz(t, authz.WithProtoOptions(files), trust)
+	}))
 	if err := a.Authorize(as(t.Context(), service), "/pkg.Service/Call"); err != nil {
 		t.Error(err)
 	}
 	for name, caller := range map[string]authcontext.AuthContext{
-		"a person":                    {Type: "session", Roles: []string{"indexer"}},
-		"a callback that panics":      {Type: "panic", Roles: []string{"indexer"}},
-		"a service without the roles": {Type: "service"},
+		"a person":                           {Type: "session", Roles: []string{"indexer"}},
+		"a callback that panics":             {Type: "panic", Roles: []string{"indexer"}},
+		"a callback that ends its goroutine": {Type: "goexit", Roles: []string{"indexer"}},
+		"a service without the roles":        {Type: "service"},
 	} {
-		if err := a.Authorize(as(t.Context(), caller), "/pkg.Service/Call"); !asDenied(err, new(*authz.DeniedError)) {
+		err := a.Authorize(as(t.Context(), caller), "/pkg.Service/Call")
+		mustBe(t, err, codes.PermissionDenied, "access denied", string(reason.AccessDenied))
+		if !asDenied(err, new(*authz.DeniedError)) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestAnInternalCallersCallbackThatHangsIsANo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		a := newAuthz(t, authz.WithProtoOptions(described(t, nil, &authv1.MethodAuth{Internal: new(true)})),
+			authz.WithInternalCallers(func(context.Context, *authcontext.AuthContext) bool {
+				<-release
+				return true
+			}))
+		start := time.Now()
+		mustBeDenied(t, a.Authorize(as(t.Context(), withRoles()), "/pkg.Service/Call"), authz.RuleProto)
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// Anybody may have taken 50100 for an option of their own.
+func TestAnOptionOfTheSameNumberIsNoneOfOurs(t *testing.T) {
+	t.Parallel()
+	public := &descriptorpb.MethodOptions{}
+	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 50100, protowire.BytesType), []byte{0x08, 0x01})
+	public.ProtoReflect().SetUnknown(unknown)
+	options := must(protoregistry.GlobalFiles.FindFileByPath("connectum/auth/v1/options.proto"))(t)
+	file := func(name string, publicly bool, imports protoreflect.FileDescriptor) protoreflect.FileDescriptor {
+		fd := &descriptorpb.FileDescriptorProto{Name: &name}
+		if imports != nil {
+			fd.Dependency = []string{imports.Path()}
+		}
+		if publicly {
+			fd.PublicDependency = []int32{0}
+		}
+		return must(protodesc.NewFile(fd, resolver(t, imports)))(t)
+	}
+	acme := file("acme/options.proto", false, nil)
+	for _, test := range []struct {
+		name    string
+		imports protoreflect.FileDescriptor
+		ours    bool
+	}{
+		{"no import at all", nil, false},
+		{"the import of another's options", acme, false},
+		{"ours, imported", options, true},
+		{"ours, by an import that imports it publicly", file("all.proto", true, options), true},
+		{"ours, by two of those", file("more.proto", true, file("all.proto", true, options)), true},
+		{"ours, by an import that keeps it to itself", file("own.proto", false, options), false},
+		{"ours, publicly, by an import that keeps that to itself", file("own.proto", false, file("all.proto", true, options)), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var imports []string
+			if test.imports != nil {
+				imports = []string{test.imports.Path()}
+			}
+			a := newAuthz(t, authz.WithProtoOptions(registry(t, describe(t, resolver(t, test.imports), nil, public, imports...))))
+			if err := a.Authorize(t.Context(), "/pkg.Service/Call"); (err == nil) != test.ours {
+				t.Errorf("without an identity: %v", err)
+			}
+			if got := a.PublicMethods(); len(got) > 0 != test.ours {
+				t.Errorf("public: %q", got)
+			}
+		})
+	}
+}
+
+// resolver finds one file, if there is one.
+func resolver(t testing.TB, file protoreflect.FileDescriptor) protodesc.Resolver {
+	t.Helper()
+	if file == nil {
+		return registry(t)
+	}
+	return registry(t, file)
+}
+
+// must takes the error of a call that has two answers out of the way.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func TestFilesThatAreRegisteredLaterAreSeenByNobody(t *testing.T) {
+	t.Parallel()
+	later := described(t, nil, &authv1.MethodAuth{Policy: new("deny")})
+	files := &protoregistry.Files{}
+	a := newAuthz(t, authz.WithProtoOptions(files), authz.WithRules(authz.Rule{Name: "all", Methods: []string{"*"}, Effect: allow}))
+	if err := files.RegisterFile(must(later.FindFileByPath("pkg/service.proto"))(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Authorize(as(t.Context(), withRoles()), "/pkg.Service/Call"); err != nil {
+		t.Errorf("the rules see it: %v", err)
+	}
+	found := authz.Audit(methods{"pkg.Service/Call"}, nil, a).Without(authz.NoInterceptor)
+	want := "pkg.Service: no file that WithProtoOptions had when New read it describes this service"
+	if found.String() != want {
+		t.Errorf("the audit says %q, want %q", found, want)
 	}
 }
 
@@ -194,6 +330,11 @@ func TestProtoOptionsThatCouldBeReadInTwoWaysAreRefused(t *testing.T) {
 		{"public and restricted", nil, &method{Public: yes, Requires: requires([]string{"a"})}, "public, and restricted"},
 		{"public and denied", nil, &method{Public: yes, Policy: new("deny")}, "public, and restricted"},
 		{"restricted in a public service", &service{Public: yes}, &method{Requires: requires([]string{"a"})}, "restricted in a service that is public"},
+		{"public service that asks for a role", &service{Public: yes, DefaultRequires: requires([]string{"a"})}, nil, "of pkg.Service.Call: public, and restricted by requirements or a policy, both by its service"},
+		{"public service that denies", &service{Public: yes, DefaultPolicy: new("deny")}, nil, "both by its service"},
+		{"internal and denied", nil, &method{Internal: yes, Policy: new("deny")}, "internal, and denied to everybody by a policy"},
+		{"denied in an internal service", &service{Internal: yes}, &method{Policy: new("deny")}, "say internal: false, too"},
+		{"internal service that denies", &service{Internal: yes, DefaultPolicy: new("deny")}, nil, "both by its service"},
 		{"unknown policy", nil, &method{Policy: new("Allow")}, `policy "Allow": want "allow" or "deny"`},
 		{"unknown default policy", &service{DefaultPolicy: new("none")}, nil, `of pkg.Service: policy "none"`},
 		{"empty role", nil, &method{Requires: requires([]string{""})}, "a role or scope is empty"},
@@ -232,6 +373,35 @@ func TestOptionsOfAnotherGoPackageAreRead(t *testing.T) {
 	}
 }
 
+// The parts of one option may be scattered on the wire: they are merged, as they are by
+// every decoder.
+func TestOptionsThatAreScatteredOnTheWireAreMerged(t *testing.T) {
+	t.Parallel()
+	part := func(m *authv1.MethodAuth) []byte {
+		own := must(proto.Marshal(m))(t)
+		return protowire.AppendBytes(protowire.AppendTag(nil, 50100, protowire.BytesType), own)
+	}
+	scattered := func(parts ...*authv1.MethodAuth) *authz.Authorizer {
+		var unknown []byte
+		for _, m := range parts {
+			unknown = append(unknown, part(m)...)
+			unknown = protowire.AppendVarint(protowire.AppendTag(unknown, 33, protowire.VarintType), 1) // deprecated = true
+		}
+		options := &descriptorpb.MethodOptions{}
+		options.ProtoReflect().SetUnknown(unknown)
+		return newAuthz(t, authz.WithProtoOptions(describedBy(t, nil, options)))
+	}
+	a := scattered(&authv1.MethodAuth{Requires: requires([]string{"admin"})}, &authv1.MethodAuth{Policy: new("allow")})
+	mustBeDenied(t, a.Authorize(as(t.Context(), withRoles("user")), "/pkg.Service/Call"), authz.RuleProto,
+		authz.UnmetRule{Rule: authz.RuleProto, AnyRole: []string{"admin"}})
+	a = scattered(&authv1.MethodAuth{Requires: requires(nil, "read")}, &authv1.MethodAuth{Requires: requires(nil, "write")})
+	mustBeDenied(t, a.Authorize(as(t.Context(), withScopes("write")), "/pkg.Service/Call"), authz.RuleProto,
+		authz.UnmetRule{Rule: authz.RuleProto, Scopes: []string{"read"}})
+	if err := a.Authorize(as(t.Context(), withScopes("write", "read")), "/pkg.Service/Call"); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzProtoOptions(f *testing.F) {
 	f.Add([]byte{0x08, 0x01}, []byte{0x0a, 0x04, 'd', 'e', 'n', 'y'})
 	f.Add([]byte{0x12, 0x03, 0x0a, 0x01, 'a'}, []byte{})
@@ -266,6 +436,10 @@ func TestPublicMethodsFeedTheAuthenticator(t *testing.T) {
 	}
 	if got, want := a.InternalMethods(services...), []string{"notes.v1.Notes/Reindex"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	internal := described(t, &authv1.ServiceAuth{Internal: new(true)}, &authv1.MethodAuth{Public: new(true)})
+	if got := newAuthz(t, authz.WithProtoOptions(internal)).InternalMethods(); len(got) != 0 {
+		t.Errorf("a public method of an internal service: %q", got)
 	}
 	if got := a.PublicMethods("notes.v1.Drafts"); fmt.Sprint(got) != "[grpc.health.v1.Health/*]" {
 		t.Errorf("got %q", got)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
 )
 
@@ -51,16 +52,12 @@ type Rule struct {
 	Roles, Scopes []string
 }
 
-// compiledRule is a rule with what it requires in numbers.
-type compiledRule struct {
-	Rule
-
-	needs requirement
-}
+// needs is what the rule requires.
+func (r *Rule) needs() requirement { return requirement{r.Roles, r.Scopes} }
 
 // target is a pattern of a rule, for one service.
 type target struct {
-	rule   *compiledRule
+	rule   *Rule
 	method string
 	prefix bool // method is only the beginning of the name; "" of every name
 }
@@ -71,13 +68,13 @@ func (t *target) names(method string) bool {
 
 // ruleSet holds rules by the services that they name. It is immutable.
 type ruleSet struct {
-	rules     []*compiledRule
+	rules     []*Rule
 	byService map[string][]target // in the order of the rules, "*" included
 	others    []target            // for services that no rule names
 }
 
-// newRuleSet checks rules and prepares them. What they require is numbered in names.
-func newRuleSet(rules []Rule, names *vocabulary) (ruleSet, error) {
+// newRuleSet checks rules and sorts them by service.
+func newRuleSet(rules []Rule) (ruleSet, error) {
 	s := ruleSet{byService: map[string][]target{}}
 	var errs []error
 	parsed := make([][]methodPattern, len(rules))
@@ -98,7 +95,7 @@ func newRuleSet(rules []Rule, names *vocabulary) (ruleSet, error) {
 				s.byService[pattern.service] = nil
 			}
 		}
-		s.rules = append(s.rules, &compiledRule{rules[i], names.requirement(rules[i].Roles, rules[i].Scopes)})
+		s.rules = append(s.rules, &rules[i])
 	}
 	if len(errs) > 0 {
 		return ruleSet{}, errors.Join(errs...)
@@ -185,10 +182,10 @@ func (s *ruleSet) targets(service string) []target {
 
 // first returns the first rule that names the method and whose requirements are met;
 // nil if there is none.
-func (s *ruleSet) first(service, method string, have held) *compiledRule {
+func (s *ruleSet) first(service, method string, caller *authcontext.AuthContext) *Rule {
 	targets := s.targets(service)
 	for i := range targets {
-		if t := &targets[i]; t.names(method) && t.rule.needs.met(have) {
+		if t := &targets[i]; t.names(method) && t.rule.needs().met(caller) {
 			return t.rule
 		}
 	}
@@ -197,20 +194,20 @@ func (s *ruleSet) first(service, method string, have held) *compiledRule {
 
 // unmet lists the rules before last, which decided, that would have allowed the call
 // with what the caller lacks. last may be nil.
-func (s *ruleSet) unmet(service, method string, have held, last *compiledRule) []UnmetRule {
+func (s *ruleSet) unmet(service, method string, caller *authcontext.AuthContext, last *Rule) []UnmetRule {
 	var unmet []UnmetRule
-	var before *compiledRule // a rule may name a method more than once
+	var before *Rule // a rule may name a method more than once
 	targets := s.targets(service)
 	for i := range targets {
 		t := &targets[i]
 		switch {
 		case t.rule == last:
 			return unmet
-		case t.rule == before, t.rule.Effect != Allow, !t.names(method), t.rule.needs.met(have):
+		case t.rule == before, t.rule.Effect != Allow, !t.names(method), t.rule.needs().met(caller):
 			continue
 		}
 		before = t.rule
-		unmet = append(unmet, t.rule.needs.unmet(t.rule.Name, t.rule.Roles, t.rule.Scopes, have))
+		unmet = append(unmet, t.rule.needs().unmet(t.rule.Name, caller))
 	}
 	return unmet
 }

@@ -24,9 +24,9 @@
 // it keeps refusing, until a load succeeds. A call without such a value asks all the
 // same: what its failure says may be true of its key only, and does not count. For
 // the same reason a key that goes on failing while others succeed is away by
-// itself. An error with a method RetryAfter() time.Duration in its chain names a
-// delay: nobody asks before it is over, for five minutes at most; calls that would
-// have to get an error with that method.
+// itself. An ErrUnavailable with a method RetryAfter() time.Duration somewhere in its
+// chain names a delay: nobody asks before it is over, for five minutes at most; calls
+// that would have to get an error with that method.
 //
 // # Security
 //

@@ -37,6 +37,7 @@ type answer[V any] struct {
 	err    error
 	began  uint64 // by the clock of Forgets
 	tags   []Tag
+	again  bool // a younger load has found out something else
 }
 
 func (c *Cache[V]) do(ctx context.Context, f *flight[V]) (V, Result, error) {
@@ -50,7 +51,7 @@ func (f *flight[V]) answer(ctx context.Context) answer[V] {
 	c, busy := f.cache, false
 	for range attempts {
 		busy = false
-		a, held, ok := f.fromMemory()
+		a, held, ok := f.fromMemory(true)
 		if ok {
 			return a
 		}
@@ -62,6 +63,7 @@ func (f *flight[V]) answer(ctx context.Context) answer[V] {
 		case (f.recheck || held != nil) && a.result == Shared && errors.Is(a.err, ErrBusy):
 			// Another call's, which waits less for a slot.
 			busy = true
+		case a.again:
 		case !c.forgets.Since(a.began, a.tags...) && !c.forgets.Since(a.began, f.tags...):
 			return a
 		}
@@ -72,26 +74,28 @@ func (f *flight[V]) answer(ctx context.Context) answer[V] {
 	return answer[V]{result: Miss, err: ErrForgotten}
 }
 
-// fromMemory answers without waiting, if it can, and starts a load in the
+// fromMemory answers without waiting, if it can, and may start a load in the
 // background if one is due. Otherwise it returns the entry that may be served
 // stale, if there is one.
-func (f *flight[V]) fromMemory() (a answer[V], held *entry[V], ok bool) {
+func (f *flight[V]) fromMemory(start bool) (a answer[V], held *entry[V], ok bool) {
 	c := f.cache
 	if e, ok := c.values.get(f.key); ok && c.usable(e) {
 		a = e.answer(Hit)
 		now := c.now()
 		if now < e.fresh {
-			f.refresh(e, now)
+			if start {
+				f.refresh(e, now)
+			}
 			return a, nil, true
 		}
 		a.result = Stale
 		switch {
 		case c.owner.away(now):
-			if c.owner.turn(now, f.key) {
+			if start && c.owner.turn(now, f.key) {
 				f.background(true)
 			}
 			return a, nil, true
-		case e.asleep(now):
+		case c.asleep(e, now):
 			return a, nil, true
 		}
 		held = e // past its TTL: the owner is asked
@@ -111,8 +115,14 @@ func (f *flight[V]) refresh(e *entry[V], now time.Duration) {
 	if now < next {
 		return
 	}
-	away := f.cache.owner.away(now)
-	if (!away || f.cache.owner.turn(now, f.key)) && e.next.claim(next) {
+	c := f.cache
+	away := c.owner.away(now)
+	if away && !c.owner.turn(now, f.key) {
+		return
+	}
+	// Should the load not come to anything, the next one is due later.
+	later := min(sum(now, sum(c.policy.VerifyTimeout, retryLoad)), e.fresh)
+	if e.next.ns.CompareAndSwap(int64(next), int64(later)) {
 		f.background(away)
 	}
 }
@@ -204,13 +214,13 @@ func (f *flight[V]) impatient(held *entry[V], waited int) (answer[V], bool) {
 		held.next.Store(now + jitter(retryLoad))
 		c.owner.failed(now, &held.blame)
 	}
-	if a, _, ok := f.fromMemory(); ok {
+	if a, _, ok := f.fromMemory(true); ok {
 		return a, true
 	}
 	if e, ok := c.values.get(f.key); ok && loading && c.usable(e) {
 		return e.answer(Stale), true
 	}
 	// The second time: the flight is another call's, which waits longer for a slot.
-	busy := answer[V]{result: Shared, err: ErrBusy, began: c.forgets.Clock()}
+	busy := answer[V]{result: Miss, err: ErrBusy, began: c.forgets.Clock()}
 	return busy, !loading && !f.recheck && waited > 1
 }

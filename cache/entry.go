@@ -19,8 +19,8 @@ type entry[V any] struct {
 	// that of its load's beginning, at first.
 	seen  atomic.Uint64
 	fresh time.Duration // until when it is served without asking, since Cache.start
-	// next is from when on a hit refreshes it; never, while one does. After a load
-	// of it has failed, it is not asked for before then, stale or not.
+	// next is from when on a hit refreshes it. If it is later than fresh, then a load
+	// of the entry has failed, and it is served stale until then.
 	next atomicTime
 	// expires is the wall clock's reading, in ms, at which the value expires, on
 	// top of the monotonic times above: that clock stands still while a machine
@@ -34,11 +34,6 @@ type atomicTime struct{ ns atomic.Int64 }
 
 func (t *atomicTime) Load() time.Duration   { return time.Duration(t.ns.Load()) }
 func (t *atomicTime) Store(d time.Duration) { t.ns.Store(int64(d)) }
-
-// claim moves t from a time that has come to the far future, for one caller only.
-func (t *atomicTime) claim(from time.Duration) bool {
-	return t.ns.CompareAndSwap(int64(from), never)
-}
 
 // raise moves t to d unless it is later already.
 func (t *atomicTime) raise(d time.Duration) {
@@ -60,9 +55,19 @@ func sum(a, b time.Duration) time.Duration {
 
 // asleep reports whether a load of the entry failed so recently that it is served
 // stale without another.
-func (e *entry[V]) asleep(now time.Duration) bool {
+func (c *Cache[V]) asleep(e *entry[V], now time.Duration) bool {
 	next := e.next.Load()
-	return now < next && next > e.fresh && next != never
+	return now < next && next > e.fresh && next != never && !c.owner.answeredSince(&e.blame)
+}
+
+// postpone keeps e from being loaded again at once. Past its TTL it does so only if
+// the load was unavailable: nothing else is a reason to serve it stale.
+func (c *Cache[V]) postpone(e *entry[V], now time.Duration, unavailable bool) {
+	next := now + jitter(retryLoad)
+	if !unavailable {
+		next = min(next, e.fresh)
+	}
+	e.next.Store(next)
 }
 
 // answer is e as an answer.

@@ -37,7 +37,7 @@ func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 	c := f.cache
 	began := c.forgets.Clock()
 	if p != background {
-		if a, _, ok := f.fromMemory(); ok {
+		if a, _, ok := f.fromMemory(false); ok { // what that starts would be this flight
 			return a
 		}
 	}
@@ -65,9 +65,7 @@ func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 		a.value, a.tags = l.value, l.tags
 	}
 	if !of.apply(number, l.verdict, func() { f.settle(&a, &l) }) {
-		if younger, _, ok := f.fromMemory(); ok {
-			return younger
-		}
+		a.again = true
 	}
 	return a
 }
@@ -132,7 +130,7 @@ func (f *flight[V]) notLoaded(a answer[V], err error) answer[V] {
 		return a
 	}
 	now := c.now()
-	e.next.Store(min(now+jitter(retryLoad), e.fresh)) // a refresh may be tried again
+	c.postpone(e, now, false)
 	if c.owner.away(now) {
 		return e.answer(Stale)
 	}
@@ -186,12 +184,9 @@ func (f *flight[V]) settle(a *answer[V], l *loaded[V]) {
 		if !held || !c.usable(e) {
 			return
 		}
-		next := c.now() + jitter(retryLoad)
-		if l.verdict == unclear { // which is no reason to serve it stale
-			e.next.Store(min(next, e.fresh))
-			return
+		c.postpone(e, c.now(), l.verdict == unavailable)
+		if l.verdict == unavailable {
+			*a = e.answer(Stale)
 		}
-		e.next.Store(next)
-		*a = e.answer(Stale)
 	}
 }

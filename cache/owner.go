@@ -38,9 +38,12 @@ type owner struct {
 	pause  time.Duration // until the probe after the next
 }
 
-// blame is what a load of an entry that failed remembers: the answers that there
-// were then, and one more; 0 for none.
-type blame struct{ answers atomic.Uint32 }
+// blame is what an entry remembers of loads that failed: how many answers there had
+// been at the first one and at the last, and one more; 0 for none.
+type blame struct{ first, last atomic.Uint32 }
+
+// chronic reports whether loads have failed again after others were answered.
+func (b *blame) chronic() bool { return b.first.Load() != b.last.Load() }
 
 func newOwner(timeout time.Duration) *owner {
 	return &owner{memory: sum(timeout, outageMemory), most: int(max(1, min(timeout/probeEvery, 16))), pause: probeEvery}
@@ -90,10 +93,8 @@ func (o *owner) refused() {
 // been answered since, is a case of its own.
 func (o *owner) failed(now time.Duration, b *blame) {
 	answers := o.answers.Load() + 1
-	switch before := b.answers.Load(); {
-	case before == 0:
-		b.answers.Store(answers)
-	case before != answers:
+	b.last.Store(answers)
+	if !b.first.CompareAndSwap(0, answers) && b.chronic() {
 		return
 	}
 	o.mu.Lock()
@@ -103,6 +104,12 @@ func (o *owner) failed(now time.Duration, b *blame) {
 		o.due.Store(now + jitter(o.pause))
 	}
 	o.until.raise(sum(now, o.memory))
+}
+
+// answeredSince reports whether others have been answered after the last failure of an
+// entry, which may have been theirs, too.
+func (o *owner) answeredSince(b *blame) bool {
+	return !b.chronic() && b.last.Load() != o.answers.Load()+1
 }
 
 // answered learns that the owner is there. The delay that it named stays.

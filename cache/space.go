@@ -67,9 +67,10 @@ func (s *space[T]) get(key Key) (T, bool) {
 // put stores an entry for less than ttl, and makes room for it. If holder has as many
 // as it may already, the entry is not stored, and neither is the one before.
 func (s *space[T]) put(key Key, value T, ttl time.Duration, holder Tag) {
-	ttl-- // ttlcache serves an entry at the very instant of its expiry
-	if ttl <= 0 {
-		return // to ttlcache, 0 and less mean other things than "expired"
+	ttl--         // ttlcache serves an entry at the very instant of its expiry
+	if ttl <= 0 { // to ttlcache, 0 and less mean other things than "expired"
+		s.delete(key)
+		return
 	}
 	home := &s.shards[shardIndex(key, len(s.shards))]
 	if !s.set(home, key, value, ttl, holder) {
@@ -143,7 +144,7 @@ func (s *space[T]) remove(shard *spaceShard[T], key Key) {
 
 // end ends the lease of an entry that is removed or replaced.
 func (s *space[T]) end(shard *spaceShard[T], key Key) {
-	if s.lease == nil {
+	if len(shard.ends) == 0 {
 		return
 	}
 	if item := shard.store.Get(key); item != nil {

@@ -70,7 +70,7 @@ type client struct {
 // dial returns a client of a server behind auth.
 func dial(t *testing.T, auth *interceptor.Authenticator) client {
 	t.Helper()
-	return client{grpc_testing.NewTestServiceClient(authtest.Serve(t, register, auth.ServerOptions()...))}
+	return client{grpc_testing.NewTestServiceClient(authtest.Start(t, register, auth.ServerOptions()...).Conn)}
 }
 
 // call makes a call with pairs of metadata.

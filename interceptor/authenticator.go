@@ -210,10 +210,10 @@ func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, te
 }
 
 // watched implements way.
-func (a *Authenticator) watched(r *request, id *identity) watched {
+func (a *Authenticator) watched(r *request) watched {
 	return watched{
 		again:   func(ctx context.Context) (*identity, *refusal.Refusal) { return a.again(ctx, r) },
-		recheck: a.recheck, streams: &a.streams, tags: append(a.tags(r), id.Tags()...),
+		recheck: a.recheck, streams: &a.streams, tags: a.tags(r),
 	}
 }
 

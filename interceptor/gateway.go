@@ -7,6 +7,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
@@ -19,12 +20,12 @@ import (
 type GatewayAuth struct {
 	guard
 
-	peers peers
+	peers peers.Set
 }
 
-// NewGatewayAuth returns a GatewayAuth that trusts whom [WithSharedSecrets] and
-// [WithTrustedPeers] say, of which there must be at least one; a caller need only pass
-// one of them. Nothing else makes a caller trusted: no address, and no header that
+// NewGatewayAuth returns a GatewayAuth that trusts whom [WithSharedSecrets],
+// [WithTrustedPeers] and [WithTrustedPeersOf] say, of which there must be at least one; a
+// caller need only pass one of them. Nothing else makes a caller trusted: no address, and no header that
 // tells one. The error names every option that is not valid.
 //
 // Every call must come from a trusted caller and carry an identity as
@@ -53,8 +54,10 @@ func NewGatewayAuth(opts ...Option) (*GatewayAuth, error) {
 	} else {
 		g.suspects[g.secret.Header[0]] = true
 	}
-	g.peers, err = parsePeers(c.peers)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if g.peers, err = peers.New(c.peers...); err != nil {
+		errs = append(errs, prefixed(err))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -81,7 +84,7 @@ func (g *GatewayAuth) Authenticate(ctx context.Context, header http.Header) (Aut
 // identify implements way.
 func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal) {
 	header := r.headers.all()
-	if !g.secret.Told(header) && !g.peers.called(ctx) {
+	if !g.secret.Told(header) && !g.peers.Called(ctx) {
 		return nil, telemetry.Rejected, refusal.UntrustedCaller
 	}
 	ac, err := authcontext.DecodeHeader(header)
@@ -103,7 +106,7 @@ func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, tele
 }
 
 // watched implements way: nobody can be asked about the identity again.
-func (*GatewayAuth) watched(*request, *identity) watched { return watched{} }
+func (*GatewayAuth) watched(*request) watched { return watched{} }
 
 // clock implements way.
 func (*GatewayAuth) clock() uint64 { return 0 }

@@ -14,6 +14,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
+	"github.com/grpc-sessionauth/sessionauth/internal/probe"
 	"github.com/grpc-sessionauth/sessionauth/internal/ratelog"
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
@@ -41,8 +42,8 @@ type way interface {
 	// identify says who calls. The identity is nil for nobody, where that is allowed.
 	identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal)
 	// watched says how the session behind the identity of a stream is verified again.
-	watched(r *request, id *identity) watched
-	// changed reports whether something was forgotten since what clock returned.
+	watched(r *request) watched
+	// clock moves whenever something is forgotten.
 	clock() uint64
 }
 
@@ -95,6 +96,12 @@ func (g *guard) ServerOptions() []grpc.ServerOption {
 func (g *guard) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 	g.installed.unary.Store(true)
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if p := probe.From(ctx); p != nil {
+			if err := p.Meet(g.way); err != nil {
+				return nil, err
+			}
+			return handler(ctx, req)
+		}
 		ctx, id, _, err := g.admit(ctx, info.FullMethod)
 		if err != nil {
 			return nil, err
@@ -120,6 +127,12 @@ func (g *guard) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 func (g *guard) StreamServerInterceptor() grpc.StreamServerInterceptor {
 	g.installed.stream.Store(true)
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if p := probe.From(stream.Context()); p != nil {
+			if err := p.Meet(g.way); err != nil {
+				return err
+			}
+			return handler(srv, stream)
+		}
 		before := g.way.clock()
 		ctx, id, r, err := g.admit(stream.Context(), info.FullMethod)
 		if err != nil {
@@ -128,7 +141,7 @@ func (g *guard) StreamServerInterceptor() grpc.StreamServerInterceptor {
 		if id == nil || g.unbounded {
 			return serveUnbound(ctx, id, srv, stream, handler)
 		}
-		ctx, w := newWatch(ctx, id, g.way.watched(r, id))
+		ctx, w := startWatch(ctx, id, g.way.watched(r))
 		if g.way.clock() != before {
 			w.wake(0) // by a Forget that did not find this stream yet
 		}
@@ -152,6 +165,9 @@ func serveUnbound(ctx context.Context, id *identity, srv any, stream grpc.Server
 // and for a service's AuthFuncOverride. [WithSkipMethods] applies to it, too. A stream
 // that is authenticated by it alone is verified when it starts and not again.
 func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
+	if p := probe.From(ctx); p != nil {
+		return ctx, p.Meet(g.way)
+	}
 	fullMethod, _ := grpc.Method(ctx)
 	ctx, id, _, err := g.admit(ctx, fullMethod)
 	if err != nil {

@@ -65,6 +65,20 @@ func (in *incoming) full() http.Header { return authmd.Header(in.md) }
 // supplied is a header that the caller of Authenticate passed in.
 type supplied struct{ header http.Header }
 
+// bounded reports whether a header can be looked for in s at little cost: all names are
+// compared, and with those in Connection. The names of metadata are counted when it is
+// received, and HTTP/2 knows no Connection.
+func (s *supplied) bounded() bool {
+	size := 0
+	for name := range s.header {
+		size += len(name)
+	}
+	for _, value := range s.raw(connection) {
+		size += len(value)
+	}
+	return len(s.header) <= maxKeys && size <= maxKeyed
+}
+
 func (s *supplied) raw(name headerName) []string {
 	if values, ok := s.header[name.canonical]; ok {
 		return values

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -52,7 +53,7 @@ type config struct {
 	trusting     bool // some trust was asked for, if only of nobody
 	secretHeader string
 	secrets      []string
-	peers        []string
+	peers        []peers.Trust
 
 	errs []error
 }

@@ -98,6 +98,9 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 
 // bounded reports whether what is going to be read is small enough to be read.
 func (a *Authenticator) bounded(h headers) bool {
+	if s, ok := h.(*supplied); ok && !s.bounded() {
+		return false
+	}
 	size, count := 0, 0
 	add := func(name headerName) {
 		values := h.raw(name)

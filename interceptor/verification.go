@@ -76,8 +76,7 @@ type uncached struct {
 
 // The bounds of an Authenticator without a cache.
 const (
-	maxRechecks = cache.DefaultMaxVerifies / 4
-	maxMarks    = 1 << 20
+	maxMarks = 1 << 20
 	// maxAttempts is how often a call is verified whose answer was forgotten meanwhile.
 	maxAttempts = 3
 )
