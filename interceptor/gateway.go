@@ -103,7 +103,9 @@ func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, tele
 }
 
 // watched implements way: nobody can be asked about the identity again.
-func (*GatewayAuth) watched(*request, *identity) watched { return watched{} }
+func (*GatewayAuth) watched(context.Context, *request, *identity) (watched, *refusal.Refusal) {
+	return watched{}, nil
+}
 
 // clock implements way.
 func (*GatewayAuth) clock() uint64 { return 0 }

@@ -41,8 +41,8 @@ type way interface {
 	// identify says who calls. The identity is nil for nobody, where that is allowed.
 	identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal)
 	// watched says how the session behind the identity of a stream is verified again.
-	watched(r *request, id *identity) watched
-	// changed reports whether something was forgotten since what clock returned.
+	watched(ctx context.Context, r *request, id *identity) (watched, *refusal.Refusal)
+	// clock moves with everything that is forgotten.
 	clock() uint64
 }
 
@@ -128,7 +128,11 @@ func (g *guard) StreamServerInterceptor() grpc.StreamServerInterceptor {
 		if id == nil || g.unbounded {
 			return serveUnbound(ctx, id, srv, stream, handler)
 		}
-		ctx, w := newWatch(ctx, id, g.way.watched(r, id))
+		session, refused := g.way.watched(ctx, r, id)
+		if refused != nil {
+			return refused
+		}
+		ctx, w := newWatch(ctx, id, session)
 		if g.way.clock() != before {
 			w.wake(0) // by a Forget that did not find this stream yet
 		}
