@@ -329,3 +329,6 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// goexit ends the goroutine, as testing.T.FailNow does.
+func goexit() { runtime.Goexit() }

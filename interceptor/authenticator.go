@@ -209,12 +209,16 @@ func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, te
 	return id, result, refused
 }
 
-// watched implements way.
-func (a *Authenticator) watched(r *request) watched {
+// watched implements way. A stream that could not be found by a Forget is not opened.
+func (a *Authenticator) watched(ctx context.Context, r *request) (watched, *refusal.Refusal) {
+	tags, err := a.tagsBounded(ctx, r)
+	if err != nil {
+		return watched{}, a.notFound(ctx)
+	}
 	return watched{
 		again:   func(ctx context.Context) (*identity, *refusal.Refusal) { return a.again(ctx, r) },
-		recheck: a.recheck, streams: &a.streams, tags: a.tags(r),
-	}
+		recheck: a.recheck, streams: &a.streams, tags: tags,
+	}, nil
 }
 
 // clock implements way.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -17,7 +18,8 @@ type extractor struct {
 
 	source  authmd.Source // nil if it is none
 	header  headerName
-	foreign bool // it is not of package metadata
+	foreign bool // credentials are found by code that is not of package metadata
+	naming  bool // sessions are named by such code
 }
 
 func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
@@ -35,7 +37,9 @@ func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
 			errs = append(errs, fmt.Errorf(
 				"interceptor: WithExtractors: extractor %d has no valid header or cookie name", i+1))
 		case ok:
-			parsed = append(parsed, extractor{e, source, newHeaderName(source.Header()), isForeign(source)})
+			_, wraps := source.(wrapper)
+			foreign := isForeign(source)
+			parsed = append(parsed, extractor{e, source, newHeaderName(source.Header()), foreign, foreign || wraps})
 		default:
 			parsed = append(parsed, extractor{Extractor: e, foreign: true})
 		}
@@ -43,10 +47,13 @@ func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
 	return parsed, errors.Join(errs...)
 }
 
+// wrapper is what authmd.Named returns.
+type wrapper interface{ Unwrap() authmd.Source }
+
 // isForeign reports whether code that is not of package metadata does the finding.
 func isForeign(source authmd.Source) bool {
-	if wrapper, ok := source.(interface{ Unwrap() authmd.Source }); ok && reflect.TypeOf(source).PkgPath() == ownExtractors {
-		return isForeign(wrapper.Unwrap())
+	if w, ok := source.(wrapper); ok && reflect.TypeOf(source).PkgPath() == ownExtractors {
+		return isForeign(w.Unwrap())
 	}
 	return reflect.TypeOf(source).PkgPath() != ownExtractors
 }
@@ -59,7 +66,9 @@ func (e *extractor) credentials(ctx context.Context, h headers, dst []authmd.Cre
 	if !e.foreign {
 		return e.source.AppendCredentials(dst, h.values(e.header)), nil
 	}
-	return catch.Call(ctx, func(context.Context) ([]authmd.Credential, error) {
+	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
+	defer cancel()
+	return catch.Call(bounded, func(context.Context) ([]authmd.Credential, error) {
 		if e.source != nil {
 			return e.source.AppendCredentials(nil, h.values(e.header)), nil
 		}
@@ -88,8 +97,8 @@ func ambiguous(values []string) bool {
 	return false
 }
 
-// names appends what the session behind a token could be called.
-func (e *extractor) names(dst []string, token string) []string {
+// appendNames appends what the session behind a token could be called.
+func (e *extractor) appendNames(dst []string, token string) []string {
 	if namer, ok := e.Extractor.(authmd.Namer); ok {
 		return namer.AppendNames(dst, token)
 	}

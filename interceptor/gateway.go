@@ -106,7 +106,9 @@ func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, tele
 }
 
 // watched implements way: nobody can be asked about the identity again.
-func (*GatewayAuth) watched(*request) watched { return watched{} }
+func (*GatewayAuth) watched(context.Context, *request) (watched, *refusal.Refusal) {
+	return watched{}, nil
+}
 
 // clock implements way.
 func (*GatewayAuth) clock() uint64 { return 0 }

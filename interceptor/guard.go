@@ -42,8 +42,8 @@ type way interface {
 	// identify says who calls. The identity is nil for nobody, where that is allowed.
 	identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal)
 	// watched says how the session behind the identity of a stream is verified again.
-	watched(r *request) watched
-	// clock moves whenever something is forgotten.
+	watched(ctx context.Context, r *request) (watched, *refusal.Refusal)
+	// clock moves with everything that is forgotten.
 	clock() uint64
 }
 
@@ -141,7 +141,11 @@ func (g *guard) StreamServerInterceptor() grpc.StreamServerInterceptor {
 		if id == nil || g.unbounded {
 			return serveUnbound(ctx, id, srv, stream, handler)
 		}
-		ctx, w := startWatch(ctx, id, g.way.watched(r))
+		session, refused := g.way.watched(ctx, r)
+		if refused != nil {
+			return refused
+		}
+		ctx, w := startWatch(ctx, id, session)
 		if g.way.clock() != before {
 			w.wake(0) // by a Forget that did not find this stream yet
 		}

@@ -100,7 +100,7 @@ func (k *tagger) tag(kind byte, name string) cache.Tag {
 func (a *Authenticator) tokenTags(token string) []cache.Tag {
 	var names []string
 	for i := range a.extractors {
-		names = a.extractors[i].names(names, token)
+		names = a.extractors[i].appendNames(names, token)
 	}
 	return a.tagsOf(names)
 }
@@ -110,7 +110,7 @@ func (a *Authenticator) tags(r *request) []cache.Tag {
 	var names []string
 	for _, f := range r.found {
 		if f.Token != "" {
-			names = a.extractors[f.by].names(names, f.Token)
+			names = a.extractors[f.by].appendNames(names, f.Token)
 		}
 	}
 	return a.tagsOf(names)

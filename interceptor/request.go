@@ -68,10 +68,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 		}
 		credentials, err := e.credentials(ctx, h, space[:0])
 		if err != nil {
-			if ctx.Err() != nil {
-				return refusal.CallerGone(ctx.Err())
-			}
-			return a.extractorFailed(ctx)
+			return a.notFound(ctx)
 		}
 		for _, c := range credentials {
 			if len(c.Value) > maxCredential || len(r.found) == maxCredentials {

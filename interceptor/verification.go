@@ -3,6 +3,7 @@ package interceptor
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -27,7 +28,7 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 	}
 	tags, err := a.tagsBounded(ctx, r)
 	if err != nil {
-		return nil, telemetry.Rejected, a.extractorFailed(ctx)
+		return nil, telemetry.Rejected, a.notFound(ctx)
 	}
 	load := func(fresh context.Context) (*identity, time.Time, error) {
 		id, err := a.resolve(r.responding(carryOver(fresh, ctx, r.carried)), r)
@@ -49,7 +50,21 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 
 // tagsBounded is tags, whatever the code of users does that names sessions.
 func (a *Authenticator) tagsBounded(ctx context.Context, r *request) ([]cache.Tag, error) {
-	return catch.Call(ctx, func(context.Context) ([]cache.Tag, error) { return a.tags(r), nil })
+	if !slices.ContainsFunc(a.extractors, func(e extractor) bool { return e.naming }) {
+		return a.tags(r), nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
+	defer cancel()
+	return catch.Call(bounded, func(context.Context) ([]cache.Tag, error) { return a.tags(r), nil })
+}
+
+// notFound is the refusal of a call whose credentials, or the names of whose session, the
+// code of users has not come back with.
+func (a *Authenticator) notFound(ctx context.Context) *refusal.Refusal {
+	if ctx.Err() != nil {
+		return refusal.CallerGone(ctx.Err())
+	}
+	return a.extractorFailed(ctx)
 }
 
 func resultOf(r cache.Result) telemetry.Result {
@@ -104,9 +119,9 @@ func (u *uncached) ForgottenSince(began uint64, tags ...cache.Tag) bool {
 func (a *Authenticator) verifyAlone(ctx context.Context, r *request, recheck bool) (*identity, *refusal.Refusal) {
 	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
 	defer cancel()
-	tags, err := a.tagsBounded(bounded, r)
+	tags, err := a.tagsBounded(ctx, r)
 	if err != nil {
-		return nil, a.extractorFailed(ctx)
+		return nil, a.notFound(ctx)
 	}
 	places := a.uncached.calls
 	if recheck {
