@@ -61,7 +61,7 @@ func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 	defer f.shard.release(f.key, of)
 	l := f.run(of, slot)
 	f.learn(&l, probe)
-	if a.err = l.err; l.verdict == found {
+	if a.err = l.err; l.verdict == found { // a value that comes with an error is none
 		a.value, a.tags = l.value, l.tags
 	}
 	if !of.apply(number, l.verdict, func() { f.settle(&a, &l) }) {
@@ -99,8 +99,7 @@ func (f *flight[V]) run(of *loads, slot chan struct{}) loaded[V] {
 	return l
 }
 
-// judge fills in what follows from what was loaded. A value that comes with an error
-// is none.
+// judge fills in what follows from what was loaded.
 func (f *flight[V]) judge(l *loaded[V]) {
 	if l.timedOut {
 		l.err = errors.Join(l.err, ErrUnavailable)
@@ -109,12 +108,7 @@ func (f *flight[V]) judge(l *loaded[V]) {
 	if l.verdict == unavailable {
 		l.delay = retryAfter(l.err)
 	}
-	if l.verdict != found {
-		var zero V
-		l.value = zero
-		return
-	}
-	if tagged, ok := any(l.value).(Tagged); ok {
+	if tagged, ok := any(l.value).(Tagged); ok && l.verdict == found {
 		own := tagged.Tags()
 		l.tags = append(append(make([]Tag, 0, len(f.tags)+len(own)), f.tags...), own...)
 		l.holder = tagged.Holder()

@@ -314,6 +314,22 @@ func TestOneSuccessEndsTheOutage(t *testing.T) {
 	})
 }
 
+// TestAVerdictOnASessionEndsTheOutage, too: one that was known must have been looked up.
+func TestAVerdictOnASessionEndsTheOutage(t *testing.T) {
+	for _, verdict := range []error{cache.ErrNotFound, cache.ErrForbidden} {
+		away(t, cache.Policy{}, 3, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+			o.set(func() { o.away = cache.ErrUnavailable })
+			after(t, 0, o, c, "0", cache.Stale, nil)
+			o.set(func() { o.away = verdict })
+			time.Sleep(2 * time.Second)
+			after(t, 0, o, c, "1", cache.Stale, nil) // and a probe
+			synctest.Wait()
+			after(t, 0, o, c, "1", cache.Miss, verdict)
+			after(t, 0, o, c, "2", cache.Miss, verdict)
+		})
+	}
+}
+
 // TestAnOutageIsNotRememberedForEver: who comes long after is not served what may have
 // ended without asking.
 func TestAnOutageIsNotRememberedForEver(t *testing.T) {
