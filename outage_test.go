@@ -369,23 +369,3 @@ func TestAbandonedVerificationsCountAgainstMaxVerifies(t *testing.T) {
 		}
 	})
 }
-
-func TestAStepOfTheClockNeverExtendsASession(t *testing.T) {
-	// ExpiresAt is the wall clock's; from the moment it is known it is kept by the
-	// monotonic one, which does not step. A time that was made with a monotonic
-	// reading and one that was parsed must end alike.
-	for name, strip := range map[string]func(time.Time) time.Time{
-		"with a monotonic reading": func(t time.Time) time.Time { return t },
-		"parsed":                   func(t time.Time) time.Time { return t.Round(0).UTC() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l := newTimeline(t, cache.Policy{TTL: time.Hour})
-				l.owner.set(answers(&record{User: "ada", Expires: strip(time.Now().Add(30 * s))}, nil))
-				l.at(0, nil, 0, 1)
-				l.at(29*s, nil, 0, 1)
-				l.at(30*s, &expired, 0, 2)
-			})
-		})
-	}
-}
