@@ -126,6 +126,10 @@ func ExampleWithAuthorize() {
 
 // What a server lets through is looked over at start-up.
 func ExampleAudit() {
+	auth, err := interceptor.NewSessionAuth(verify, mapSession)
+	if err != nil {
+		log.Fatal(err)
+	}
 	rules, err := authz.New(authz.WithRules(authz.Rule{
 		Name: "readers", Methods: []string{"notes.v1.Drafts/List", "notes.v1.Drafts/Get"},
 		Roles: []string{"reader"}, Effect: authz.Allow,
@@ -133,19 +137,15 @@ func ExampleAudit() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.ChainUnaryInterceptor(rules.UnaryServerInterceptor()))
+	server := grpc.NewServer(append(auth.ServerOptions(), grpc.ChainUnaryInterceptor(rules.UnaryServerInterceptor()))...)
 	notesv1.RegisterDraftsServer(server, notesv1.UnimplementedDraftsServer{})
 	notesv1.RegisterNotesServer(server, notes{})
-	found := authz.Audit(server, nil, rules) // nil: in a program, its Authenticator
-	for _, finding := range found {
-		if finding.Kind != authz.NoRule || finding.Subject == "/notes.v1.Drafts/Discard" {
-			fmt.Println(finding) // log.Fatal(found.Err()) in a program
-		}
+	if err := authz.Audit(server, auth, rules).Without(authz.NoRule).Err(); err != nil {
+		fmt.Println(err) // log.Fatal in a program
 	}
 	// Output:
-	// notes.v1.Drafts/Get: this pattern of rule "readers" matches no method of the server
-	// /notes.v1.Drafts/Discard: no rule names it: the default policy, deny, decides about every call
-	// Authorizer: none of its interceptors is in front of /notes.v1.Notes/Watch, one of 1 streams
+	// authz: notes.v1.Drafts/Get: this pattern of rule "readers" matches no method of the server
+	// authz: Authorizer: none of its interceptors is in front of /notes.v1.Notes/Watch, one of 1 streams
 }
 
 // An interceptor in front of the Authorizer's learns which rule it was.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 )
 
@@ -44,10 +45,10 @@ func Watch(
 			if refused != nil {
 				return nil, refused
 			}
-			return &identity{Identity: authcontext.NewIdentity(ac, nil)}, nil
+			return identityOf(ac), nil
 		}
 	}
-	return startWatch(ctx, &identity{Identity: authcontext.NewIdentity(ac, nil)}, s)
+	return startWatch(ctx, identityOf(ac), s)
 }
 
 // Close and Check are close and check.
@@ -76,3 +77,16 @@ func (s *openStreams) Held() (streams, tags, verifications int) {
 
 // Streams are those of a.
 func (a *Authenticator) Streams() *OpenStreams { return &a.streams }
+
+// identityOf is ac as a verification finds it, with the tags that tests call it by.
+func identityOf(ac *authcontext.AuthContext) *identity {
+	called := func(parts ...string) tag {
+		key := cache.NewKey(parts...)
+		return tag(key[:len(tag{})])
+	}
+	id := &identity{Identity: authcontext.NewIdentity(ac, nil), subject: called("subject", ac.Subject)}
+	if ac.SessionID != "" {
+		id.session = called("session", ac.SessionID)
+	}
+	return id
+}

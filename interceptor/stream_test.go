@@ -179,9 +179,9 @@ func TestAStreamThatCannotBeVerifiedEndsInABoundedTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				in := &interceptor.OpenStreams{}
-				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, cache.NewKey("t1"))
+				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
 				time.Sleep(time.Hour)
-				in.Wake(cache.NewKey("t1"))
+				in.Wake(called("t1"))
 				if after := endOf(t, ctx, w, unavailable); after != interceptor.Patience {
 					t.Errorf("after a Forget: ended after %v", after)
 				}
@@ -209,10 +209,10 @@ func TestAStreamOutlastsAWantOfSlots(t *testing.T) {
 					return nil, refused.TooBusy
 				}
 				return ada(time.Time{}), nil
-			}, cache.NewKey("t1"))
+			}, called("t1"))
 		for range 3 { // the bound is for each verification, not for all of them
 			start, asked = time.Now(), nil
-			in.Wake(cache.NewKey("t1"))
+			in.Wake(called("t1"))
 			time.Sleep(time.Hour)
 			if ctx.Err() != nil {
 				t.Fatalf("ended with %v", context.Cause(ctx))
@@ -241,8 +241,8 @@ func TestAVerificationOfAStreamThatNeverReturnsAnything(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				in := &interceptor.OpenStreams{}
-				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, cache.NewKey("t1"))
-				in.Wake(cache.NewKey("t1"))
+				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
+				in.Wake(called("t1"))
 				if after := endOf(t, ctx, w, failed); after != 0 {
 					t.Errorf("ended after %v", after)
 				}
@@ -338,7 +338,7 @@ func (c *crowd) open(t *testing.T, n int, recheck time.Duration) (closeAll func(
 	t.Helper()
 	watches := make([]*interceptor.StreamWatch, n)
 	for i := range watches {
-		_, watches[i] = interceptor.Watch(t.Context(), ada(time.Time{}), recheck, &c.in, c.again, cache.NewKey("t1"), cache.NewKey("n", fmt.Sprint(i)))
+		_, watches[i] = interceptor.Watch(t.Context(), ada(time.Time{}), recheck, &c.in, c.again, called("t1"), called("n", fmt.Sprint(i)))
 	}
 	c.start = time.Now()
 	return func() {
@@ -369,7 +369,7 @@ func (c *crowd) densest(window time.Duration) int {
 
 func TestManyStreamsAreNotVerifiedAllAtOnce(t *testing.T) {
 	all := func(in *interceptor.OpenStreams) { in.WakeAll() }
-	one := func(in *interceptor.OpenStreams) { in.Wake(cache.NewKey("t1")) }
+	one := func(in *interceptor.OpenStreams) { in.Wake(called("t1")) }
 	for name, test := range map[string]struct {
 		n       int
 		forget  func(*interceptor.OpenStreams)
@@ -426,11 +426,11 @@ func TestVerificationsOfStreamsAreBounded(t *testing.T) {
 				most.Store(max(most.Load(), running.Add(1)))
 				defer running.Add(-1)
 				return slow(ctx)
-			}, cache.NewKey("t1"))
+			}, called("t1"))
 			watches = append(watches, w)
 		}
 		c.start = time.Now()
-		c.in.Wake(cache.NewKey("t1"))
+		c.in.Wake(called("t1"))
 		time.Sleep(500 * time.Millisecond)
 		for _, w := range watches[1900:] { // some of them wait for their turn, or are verified
 			_ = w.Close()
@@ -483,13 +483,13 @@ func TestAStreamIsFoundByItsTagsOfNow(t *testing.T) {
 		}
 		var watches []*interceptor.StreamWatch
 		for range 3 { // neighbours in every list
-			_, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, cache.NewKey("token"))
+			_, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, called("token"))
 			watches = append(watches, w)
 		}
 		found := func(want int64, by ...string) {
 			t.Helper()
 			asked.Store(0)
-			in.Wake(cache.NewKey(by...))
+			in.Wake(called(by...))
 			time.Sleep(time.Second)
 			if got := asked.Load(); got != want {
 				t.Errorf("by %q: %d verified, want %d", by, got, want)
@@ -497,7 +497,7 @@ func TestAStreamIsFoundByItsTagsOfNow(t *testing.T) {
 		}
 		found(3, "token")
 		found(3, "subject", "ada")
-		if in.Retag(watches[1], cache.NewKey("session", "2")) {
+		if in.Retag(watches[1], called("session", "2")) {
 			t.Error("something is said to have been forgotten meanwhile")
 		}
 		found(3, "token")
@@ -518,7 +518,7 @@ func TestAStreamIsFoundByItsTagsOfNow(t *testing.T) {
 func TestAnOpenStreamHoldsLittle(t *testing.T) {
 	tags := make([]interceptor.Tag, 14) // of twelve cookies and more
 	for i := range tags {
-		tags[i] = cache.NewKey(fmt.Sprint(i))
+		tags[i] = called(fmt.Sprint(i))
 	}
 	const n = 10_000
 	in, ac := &interceptor.OpenStreams{}, ada(time.Now().Add(time.Hour))
@@ -544,4 +544,10 @@ func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// called is the tag of a name.
+func called(parts ...string) interceptor.Tag {
+	key := cache.NewKey(parts...)
+	return interceptor.Tag(key[:len(interceptor.Tag{})])
 }
