@@ -9,7 +9,7 @@ ci: ## Run every check, as continuous integration does
 	.ci/run
 
 .PHONY: test
-test: ## Run the tests with the race detector
+test: ## Run the tests of all modules, with the race detector too
 	.ci/run test
 
 .PHONY: lint
@@ -23,6 +23,16 @@ fuzz: ## Run each fuzz target for a few seconds
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities
 	.ci/run vuln
+
+# n: how many, 0 for all; seed: which ones; most: how many may survive; strict: all of those argued
+n = 100
+seed = 1
+most = 5
+strict = true
+.PHONY: mutants
+mutants: ## Change the code in n=100 places, seed=1, and see that tests fail
+	go -C internal/mutants run . -n $(n) -seed $(seed) -max-survivors $(most) -strict=$(strict) \
+		./cache ./interceptor ./metadata ./authcontext/header.go
 
 .PHONY: bench
 bench: ## Measure what one call costs (the table in README.md)

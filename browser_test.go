@@ -63,7 +63,7 @@ func TestAllowedOrigins(t *testing.T) {
 		"with no origins allowed no page is":                      {allow(), []string{"cookie", "sid=good", "origin", app}, true},
 		"a call without an origin is not from a page":             {allow(app), []string{"cookie", "sid=good"}, false},
 		"a bearer token is never sent unasked":                    {allow(app), []string{"authorization", "Bearer good", "origin", evil}, false},
-		"a bearer token wins over a cookie":                       {allow(app), []string{"authorization", "Bearer good", "cookie", "sid=bad", "origin", evil}, false},
+		"a cookie that the verifier sees beside a bearer token":   {allow(app), []string{"authorization", "Bearer good", "cookie", "sid=bad", "origin", evil}, true},
 		"an unlisted origin is fine when the option is not given": {allow(app)[:2], []string{"cookie", "sid=good", "origin", evil}, false},
 		"an ExtractorFunc may have read the cookie": {
 			[]interceptor.Option{interceptor.WithExtractors(anywhere), interceptor.WithAllowedOrigins(app)},

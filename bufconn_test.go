@@ -215,7 +215,7 @@ func TestErrorTable(t *testing.T) {
 		"map returns another status":         {mapErr(statusWith(codes.FailedPrecondition, "second factor")), refusal{codes.FailedPrecondition, "second factor", ""}, false},
 		"verify returns a status that is OK": {verifyErr(okStatus{errors.New("secret-detail")}), notVerified, false},
 		"verify returns any other error":     {verifyErr(errors.New("secret-detail")), notVerified, false},
-		"verify returns Canceled by itself":  {verifyErr(context.Canceled), notVerified, false},
+		"verify returns Canceled by itself":  {verifyErr(context.Canceled), unavailable, false},
 		"map returns any other error":        {mapErr(errors.New("secret-detail")), notMapped, false},
 		"verify panics":                      {verdict{verify: func(context.Context) (*record, error) { panic("secret-detail") }}, notVerified, false},
 		"map panics":                         {verdict{mapper: func(context.Context, *record) (*authcontext.AuthContext, error) { panic("secret-detail") }}, notMapped, false},

@@ -38,35 +38,37 @@ func TestForgetFindsATokenWhereverItWasCarried(t *testing.T) {
 		owner  string // the token as the verifier gets it
 		forget func(*interceptor.Authenticator)
 	}{
-		"bearer": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { a.Forget("t1") }},
+		"bearer": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") }},
 		"named cookie": {
 			[]interceptor.Option{interceptor.WithExtractors(authmd.Cookie("sid"))},
-			http.Header{"Cookie": {"a=b; sid=t1"}}, "t1", func(a *interceptor.Authenticator) { a.Forget("t1") },
+			http.Header{"Cookie": {"a=b; sid=t1"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
 		},
 		"one cookie of a whole header": {
-			nil, http.Header{"Cookie": {"a=b; sid=t1; c=d"}}, "a=b; sid=t1; c=d", func(a *interceptor.Authenticator) { a.Forget("t1") },
+			nil, http.Header{"Cookie": {"a=b; sid=t1; c=d"}}, "a=b; sid=t1; c=d", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "sid=t1") },
 		},
 		"a percent-encoded cookie": {
-			nil, http.Header{"Cookie": {"sid=t%2B1"}}, "sid=t%2B1", func(a *interceptor.Authenticator) { a.Forget("t+1") },
+			nil, http.Header{"Cookie": {"sid=t%2B1"}}, "sid=t%2B1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "sid=t+1") },
 		},
 		"a signed cookie": {
-			nil, http.Header{"Cookie": {"sid=t1.c2lnbmVk%3D"}}, "sid=t1.c2lnbmVk%3D", func(a *interceptor.Authenticator) { a.Forget("t1") },
+			[]interceptor.Option{interceptor.WithExtractors(authmd.Named(authmd.Cookie("sid"), authmd.UnsignedToken))},
+			http.Header{"Cookie": {"sid=t1.c2lnbmVk%3D"}}, "t1.c2lnbmVk%3D", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
 		},
 		"custom header": {
 			[]interceptor.Option{interceptor.WithExtractors(authmd.HeaderToken("X-Session-Token"))},
-			http.Header{"X-Session-Token": {"t1"}}, "t1", func(a *interceptor.Authenticator) { a.Forget("t1") },
+			http.Header{"X-Session-Token": {"t1"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
 		},
 		"custom extractor": {
 			[]interceptor.Option{interceptor.WithExtractors(authmd.ExtractorFunc(func(h http.Header) (string, bool) {
 				return h.Get("X-Legacy"), true
 			}))},
-			http.Header{"X-Legacy": {"t1"}}, "t1", func(a *interceptor.Authenticator) { a.Forget("t1") },
+			http.Header{"X-Legacy": {"t1"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
 		},
 		"a credential that was not the chosen one": {
-			nil, http.Header{"Authorization": {"Bearer t1"}, "Cookie": {"sid=t2"}}, "t1", func(a *interceptor.Authenticator) { a.Forget("t2") },
+			nil, http.Header{"Authorization": {"Bearer t1"}, "Cookie": {"sid=t2"}}, "t1", func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "sid=t2") },
 		},
-		"by subject": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { a.ForgetSubject("user-of-t1") }},
-		"everything": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { a.ForgetAll() }},
+		"by session": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { _ = a.ForgetSession(context.Background(), "session-of-t1") }},
+		"by subject": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { _ = a.ForgetSubject(context.Background(), "user-of-t1") }},
+		"everything": {nil, bearerHeader("t1"), "t1", func(a *interceptor.Authenticator) { _ = a.ForgetAll(context.Background()) }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -81,8 +83,8 @@ func TestForgetFindsATokenWhereverItWasCarried(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			a.Forget("never seen")
-			a.ForgetSubject("never seen")
+			_ = a.Forget(context.Background(), "never seen")
+			_ = a.ForgetSubject(context.Background(), "never seen")
 			if err := authenticate(test.header); err != nil || o.verified.Load() != 1 {
 				t.Fatalf("before: %v after %d verifications", err, o.verified.Load())
 			}
@@ -99,7 +101,7 @@ func TestForgetFindsATokenWhereverItWasCarried(t *testing.T) {
 				t.Errorf("%d verifications, want 3: the refusal is remembered", got)
 			}
 			o.set(test.owner, &record{User: "again"})
-			if name != "by subject" { // a refusal has none
+			if name != "by subject" && name != "by session" { // a refusal has none
 				test.forget(a)
 				if err := authenticate(test.header); err != nil {
 					t.Errorf("a refusal was not forgotten: %v", err)
@@ -111,60 +113,76 @@ func TestForgetFindsATokenWhereverItWasCarried(t *testing.T) {
 
 func TestForgetWhileAVerificationIsInFlight(t *testing.T) {
 	forgets := map[string]func(*interceptor.Authenticator){
-		"token":      func(a *interceptor.Authenticator) { a.Forget("t1") },
-		"subject":    func(a *interceptor.Authenticator) { a.ForgetSubject("ada") },
-		"everything": func(a *interceptor.Authenticator) { a.ForgetAll() },
+		"token":      func(a *interceptor.Authenticator) { _ = a.Forget(context.Background(), "t1") },
+		"subject":    func(a *interceptor.Authenticator) { _ = a.ForgetSubject(context.Background(), "ada") },
+		"everything": func(a *interceptor.Authenticator) { _ = a.ForgetAll(context.Background()) },
+	}
+	setups := map[string]struct {
+		opts     []interceptor.Option
+		verified int64
+	}{
+		"cached":     {[]interceptor.Option{hour}, 2},
+		"not cached": {nil, 10 + 10 + 1}, // each call by itself
 	}
 	for name, forget := range forgets {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var started, signedOut atomic.Int64
-				verify := func(context.Context, string, http.Header) (string, error) {
-					started.Add(1)
-					out := signedOut.Load() // the owner looks now, and answers later
-					time.Sleep(time.Second)
-					if out != 0 {
-						return "", interceptor.ErrInvalidSession
+		for setup, with := range setups {
+			t.Run(name+", "+setup, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var started, signedOut atomic.Int64
+					verify := func(context.Context, string, http.Header) (string, error) {
+						started.Add(1)
+						out := signedOut.Load() // the owner looks now, and answers later
+						time.Sleep(time.Second)
+						if out != 0 {
+							return "", interceptor.ErrInvalidSession
+						}
+						return "ada", nil
 					}
-					return "ada", nil
-				}
-				a, err := interceptor.NewSessionAuth(verify, subjectOf, hour)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var wg sync.WaitGroup
-				for range 10 {
-					wg.Go(func() {
-						_, err := a.Authenticate(t.Context(), bearerHeader("t1"))
-						invalid.check(t, err)
-					})
-				}
-				time.Sleep(time.Second / 2)
-				signedOut.Store(1)
-				forget(a)
-				_, err = a.Authenticate(t.Context(), bearerHeader("t1")) // begins after the Forget
-				invalid.check(t, err)
-				wg.Wait()
-				if got := started.Load(); got != 2 {
-					t.Errorf("%d verifications, want 2", got)
-				}
-				if s := a.Stats(); s.Entries != 0 || s.NegativeEntries != 1 {
-					t.Errorf("the cache holds %+v", s)
-				}
+					a, err := interceptor.NewSessionAuth(verify, subjectOf, with.opts...)
+					if err != nil {
+						t.Fatal(err)
+					}
+					var wg sync.WaitGroup
+					for range 10 {
+						wg.Go(func() {
+							_, err := a.Authenticate(t.Context(), bearerHeader("t1"))
+							invalid.check(t, err)
+						})
+					}
+					time.Sleep(time.Second / 2)
+					signedOut.Store(1)
+					forget(a)
+					_, err = a.Authenticate(t.Context(), bearerHeader("t1")) // begins after the Forget
+					invalid.check(t, err)
+					wg.Wait()
+					if got := started.Load(); got != with.verified {
+						t.Errorf("%d verifications, want %d", got, with.verified)
+					}
+					if s := a.Stats(); setup == "cached" && (s.Entries != 0 || s.NegativeEntries != 1) {
+						t.Errorf("the cache holds %+v", s)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
-func TestAMillionForgetsCostBoundedMemory(t *testing.T) {
+// TestForgetsCostBoundedMemory: a million are remembered one by one, and the second
+// million takes their place.
+func TestForgetsCostBoundedMemory(t *testing.T) {
 	o := newOwner("t1")
 	a := newAuth(t, o, hour)
 	before := heap()
-	for i := range 1_000_000 {
-		a.Forget(fmt.Sprintf("junk-%d", i))
+	var grown [2]int64
+	for round := range grown {
+		for i := range 1_000_000 {
+			_ = a.Forget(context.Background(), fmt.Sprintf("junk-%d-%d", round, i))
+		}
+		grown[round] = heap() - before
 	}
-	if grown := heap() - before; grown > 2<<20 {
-		t.Errorf("the heap grew by %d KiB", grown>>10)
+	// What earlier tests left behind may be collected meanwhile: only growth counts.
+	if grown[1] > 128<<20 || grown[1]-grown[0] > 48<<20 {
+		t.Errorf("the heap grew by %d KiB, then %d KiB", grown[0]>>10, grown[1]>>10)
 	}
 	if _, err := a.Authenticate(t.Context(), bearerHeader("t1")); err != nil {
 		t.Error(err)
@@ -177,11 +195,14 @@ func TestAMillionForgetsCostBoundedMemory(t *testing.T) {
 	}
 }
 
+const busSecret = "0123456789abcdef0123456789abcdef"
+
 // bus is a Broadcast in one process.
 type bus struct {
 	mu      sync.Mutex
 	members []func(interceptor.Forgotten)
 	wire    [][]byte
+	fail    error // what Publish returns, after all
 }
 
 func (b *bus) Subscribe(apply func(interceptor.Forgotten)) {
@@ -190,10 +211,10 @@ func (b *bus) Subscribe(apply func(interceptor.Forgotten)) {
 	b.members = append(b.members, apply)
 }
 
-func (b *bus) Publish(f interceptor.Forgotten) {
+func (b *bus) Publish(_ context.Context, f interceptor.Forgotten) error {
 	data, err := f.MarshalBinary()
 	if err != nil {
-		panic(err)
+		return err
 	}
 	b.mu.Lock()
 	members := b.members
@@ -202,20 +223,22 @@ func (b *bus) Publish(f interceptor.Forgotten) {
 	for _, apply := range members {
 		var received interceptor.Forgotten
 		if err := received.UnmarshalBinary(data); err != nil {
-			panic(err)
+			return err
 		}
 		apply(received)
 	}
+	return b.fail
 }
 
 func TestAuthenticatorsJoinedByABroadcastForgetTogether(t *testing.T) {
 	o := newOwner("t1")
 	b := &bus{}
-	one, other := newAuth(t, o, hour, interceptor.WithBroadcast(b)), newAuth(t, o, hour, interceptor.WithBroadcast(b))
-	for name, forget := range map[string]func(){
-		"token":      func() { one.Forget("t1") },
-		"subject":    func() { one.ForgetSubject("user-of-t1") },
-		"everything": one.ForgetAll,
+	one, other := newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret)), newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret))
+	for name, forget := range map[string]func() error{
+		"token":      func() error { return one.Forget(t.Context(), "t1") },
+		"subject":    func() error { return one.ForgetSubject(t.Context(), "user-of-t1") },
+		"session":    func() error { return one.ForgetSession(t.Context(), "session-of-t1") },
+		"everything": func() error { return one.ForgetAll(t.Context()) },
 	} {
 		_, _ = other.Authenticate(t.Context(), bearerHeader("t1"))
 		before := o.verified.Load()
@@ -223,7 +246,9 @@ func TestAuthenticatorsJoinedByABroadcastForgetTogether(t *testing.T) {
 		if o.verified.Load() != before {
 			t.Fatalf("%s: not cached", name)
 		}
-		forget()
+		if err := forget(); err != nil {
+			t.Error(err)
+		}
 		_, _ = other.Authenticate(t.Context(), bearerHeader("t1"))
 		if o.verified.Load() != before+1 {
 			t.Errorf("%s: the other did not forget", name)
@@ -238,7 +263,7 @@ func TestAuthenticatorsJoinedByABroadcastForgetTogether(t *testing.T) {
 	if _, err := f.MarshalBinary(); err == nil {
 		t.Error("an empty Forgotten was marshalled")
 	}
-	for _, junk := range [][]byte{nil, {}, {0}, {1}, {3}, make([]byte, 33), make([]byte, 34)} {
+	for _, junk := range [][]byte{nil, {}, {0}, {1}, {3}, make([]byte, 17), append([]byte{1}, make([]byte, 15)...), append([]byte{1}, make([]byte, 16*513)...)} {
 		if err := f.UnmarshalBinary(junk); err == nil {
 			t.Errorf("%v was unmarshalled", junk)
 		}
@@ -385,7 +410,7 @@ func TestAStreamEndsAfterAForgetThatItsOwnerConfirms(t *testing.T) {
 				go func() { ended <- receive() }()
 				synctest.Wait()
 				for _, forget := range []func(){
-					func() { a.Forget("t1") }, func() { a.ForgetSubject("user-of-t1") }, a.ForgetAll, func() { a.Forget("t2") },
+					func() { _ = a.Forget(context.Background(), "t1") }, func() { _ = a.ForgetSubject(context.Background(), "user-of-t1") }, func() { _ = a.ForgetAll(context.Background()) }, func() { _ = a.Forget(context.Background(), "t2") },
 				} {
 					forget()
 					time.Sleep(2 * time.Second)
@@ -399,7 +424,7 @@ func TestAStreamEndsAfterAForgetThatItsOwnerConfirms(t *testing.T) {
 					t.Errorf("%d verifications, want 4: of the start and of three Forgets", got)
 				}
 				o.set("t1", nil)
-				a.Forget("t1")
+				_ = a.Forget(context.Background(), "t1")
 				start := time.Now()
 				invalid.check(t, <-ended)
 				if after := time.Since(start); after != 0 {
@@ -421,13 +446,14 @@ func TestWithStreamRecheck(t *testing.T) {
 		for range streams {
 			wg.Go(func() {
 				invalid.check(t, open(long(t, "t1"), client)())
-				if after := time.Since(start); after != 60*time.Second {
+				// By a recheck that is not answered from memory any more.
+				if after := time.Since(start); after < 48*time.Second || after > 75*time.Second {
 					t.Errorf("ended after %v", after)
 				}
 			})
 		}
-		time.Sleep(50 * time.Second)
-		if got := o.verified.Load(); got != 3 { // at 0, 20 and 40 s
+		time.Sleep(45 * time.Second)
+		if got := o.verified.Load(); got != 3 { // at 0, from 16 s and from 32 s
 			t.Errorf("%d verifications for %d streams, want 3", got, streams)
 		}
 		o.set("t1", nil)
@@ -457,7 +483,8 @@ func TestAnOutageDuringARecheck(t *testing.T) {
 		client := serve(t, newPatient(), a.ServerOptions()...)
 		receive := openStreams["bidi stream"](long(t, "t1"), client)
 		o.setFail(interceptor.ErrUnavailable)
-		if after := endOf(t, receive, unavailable); after != 70*time.Second { // TTL and StaleIfError
+		// TTL and StaleIfError, and an interval at most.
+		if after := endOf(t, receive, unavailable); after < 70*time.Second || after > 80*time.Second {
 			t.Errorf("ended after %v", after)
 		}
 	})
@@ -482,7 +509,7 @@ func TestWithUnboundedStreams(t *testing.T) {
 			if _, err := stream.Recv(); err != nil {
 				t.Fatal(err)
 			}
-			a.ForgetAll()
+			_ = a.ForgetAll(context.Background())
 			time.Sleep(time.Minute)
 		}
 	})
@@ -517,7 +544,7 @@ func TestAForgetThatFindsNoStreamYet(t *testing.T) {
 		var a *interceptor.Authenticator
 		a, err := interceptor.NewSessionAuth(o.verify, func(ctx context.Context, r *record) (*authcontext.AuthContext, error) {
 			o.set("t1", nil) // signed out just after it was verified
-			a.Forget("t1")
+			_ = a.Forget(context.Background(), "t1")
 			return mapRecord(ctx, r)
 		})
 		if err != nil {
@@ -563,7 +590,7 @@ func TestAHandlerThatPanicsLeavesNothingBehind(t *testing.T) {
 		if _, err := stream.Recv(); status.Code(err) != codes.Internal {
 			t.Errorf("%v", err)
 		}
-		a.ForgetAll()
+		_ = a.ForgetAll(context.Background())
 		time.Sleep(time.Minute)
 		if got := o.verified.Load(); got != 1 {
 			t.Errorf("%d verifications: the stream is still watched", got)
@@ -608,7 +635,7 @@ func TestAReleasedRecvMsgLeavesTheHandlersMessageAlone(t *testing.T) {
 		}
 	}
 	o.set("t1", nil)
-	a.Forget("t1")
+	_ = a.Forget(context.Background(), "t1")
 	for range 10 {
 		_ = stream.Send(&grpc_testing.StreamingOutputCallRequest{Payload: &grpc_testing.Payload{Body: []byte("b")}})
 	}

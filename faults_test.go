@@ -273,7 +273,7 @@ func TestFaults(t *testing.T) {
 	up("up", 2*time.Second)
 	end("good-0", ttl) // found out by the next verification
 	end("good-1", 0)
-	a.Forget("good-1")
+	_ = a.Forget(context.Background(), "good-1")
 	time.Sleep(ttl + grace)
 
 	enter("killed", "up")
@@ -281,7 +281,7 @@ func TestFaults(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	end("good-2", time.Hour) // until the owner is back
 	end("good-3", 0)
-	a.ForgetSubject("good-3")
+	_ = a.ForgetSubject(context.Background(), "good-3")
 	time.Sleep(2 * time.Second)
 	o.start()
 	ends.Store("good-2", time.Now().Add(time.Second+grace))

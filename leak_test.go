@@ -22,6 +22,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
@@ -119,8 +120,8 @@ func TestNoTokenComesOut(t *testing.T) {
 	dump("key", cache.NewKey(secret))
 	bearer, _ := authmd.Bearer().(authmd.Source)
 	dump("credential", bearer.AppendCredentials(nil, []string{"Bearer " + secret}))
-	dump("panic", &cache.PanicError{Value: secret, Stack: []byte(secret)})
-	dump("panic", error(&cache.PanicError{Value: secret, Stack: []byte(secret)}))
+	dump("panic", &catch.PanicError{Value: secret, Stack: []byte(secret)})
+	dump("panic", error(&catch.PanicError{Value: secret, Stack: []byte(secret)}))
 
 	recorded := 0
 	for _, span := range spans.Ended() {

@@ -11,6 +11,8 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ import (
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	with [][]byte // what its clients have to send along
 }
 
 func newAuthority(t *testing.T) *authority {
@@ -50,13 +53,26 @@ func newAuthority(t *testing.T) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &authority{cert, key}
+	return &authority{cert: cert, key: key}
 }
 
 func (a *authority) pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return pool
+}
+
+// below is an authority that a has signed for. It sends itself along with what it issues.
+func (a *authority) below(t *testing.T) *authority {
+	t.Helper()
+	own := a.issue(t, func(c *x509.Certificate) {
+		c.Subject.CommonName, c.IsCA, c.BasicConstraintsValid, c.KeyUsage, c.ExtKeyUsage = "below", true, true, x509.KeyUsageCertSign, nil
+	})
+	cert, err := x509.ParseCertificate(own.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{cert, own.PrivateKey.(*ecdsa.PrivateKey), own.Certificate[:1]}
 }
 
 // issue returns a certificate for these names.
@@ -75,7 +91,7 @@ func (a *authority) issue(t *testing.T, change func(*x509.Certificate)) tls.Cert
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return tls.Certificate{Certificate: append([][]byte{der}, a.with...), PrivateKey: key}
 }
 
 // uris is a change that makes a certificate one for these URIs.
@@ -237,6 +253,99 @@ func TestPeersThatNobodyVerified(t *testing.T) {
 	}
 }
 
+func TestAuthoritiesSpeakForTheirOwnNames(t *testing.T) {
+	ours, partner := newAuthority(t), newAuthority(t)
+	both := ours.pool()
+	both.AddCert(partner.cert)
+	below := ours.below(t)
+	const orders, gateway = "spiffe://trust.example/orders", "spiffe://partner.example/gateway"
+	bound := []interceptor.Option{
+		interceptor.WithTrustedPeersOf([]*x509.Certificate{ours.cert}, "spiffe://trust.example/*", "orders.internal"),
+		interceptor.WithTrustedPeersOf([]*x509.Certificate{partner.cert}, gateway),
+	}
+	free := []interceptor.Option{interceptor.WithTrustedPeers("spiffe://trust.example/*")}
+	tests := map[string]struct {
+		trusted []interceptor.Option
+		signer  *authority
+		cert    func(*x509.Certificate)
+		want    bool
+	}{
+		"ours for our trust domain":            {bound, ours, uris(orders), true},
+		"ours for our DNS name":                {bound, ours, dnsNames("orders.internal"), true},
+		"one below ours for our trust domain":  {bound, below, uris(orders), true},
+		"the partner's for its gateway":        {bound, partner, uris(gateway), true},
+		"the partner's for our trust domain":   {bound, partner, uris(orders), false},
+		"the partner's for our DNS name":       {bound, partner, dnsNames("orders.internal"), false},
+		"ours for the partner's gateway":       {bound, ours, uris(gateway), false},
+		"the partner's for another of its own": {bound, partner, uris("spiffe://partner.example/orders"), false},
+		"any authority where none is named":    {free, partner, uris(orders), true},
+		"one below that is named": {
+			[]interceptor.Option{interceptor.WithTrustedPeersOf([]*x509.Certificate{below.cert}, orders)}, below, uris(orders), true,
+		},
+		"the one above the named one": {
+			[]interceptor.Option{interceptor.WithTrustedPeersOf([]*x509.Certificate{below.cert}, orders)}, ours, uris(orders), false,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			config := &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: both}
+			dial := serveTLS(t, &service{}, ours, config, newGateway(t, test.trusted...).ServerOptions()...)
+			own := test.signer.issue(t, test.cert)
+			r, err := dial(t, &own, newForwarder(t).DialOptions()...).UnaryCall(
+				onBehalfOf(t, &authcontext.AuthContext{Subject: "ann"}), &grpc_testing.SimpleRequest{})
+			switch {
+			case !test.want:
+				untrusted.check(t, err)
+			case err != nil || string(r.GetPayload().GetBody()) != "ann":
+				t.Errorf("the service saw %q, %v", r.GetPayload().GetBody(), err)
+			}
+		})
+	}
+	t.Run("no authority is named", func(t *testing.T) {
+		for _, none := range [][]*x509.Certificate{nil, {nil}} {
+			g, err := interceptor.NewGatewayAuth(interceptor.WithTrustedPeersOf(none, orders))
+			if g != nil || err == nil || err.Error() != "interceptor: WithTrustedPeersOf: no authority, or a nil one" {
+				t.Errorf("err = %v", err)
+			}
+		}
+	})
+}
+
+func TestNobodysSecretReachesAHandler(t *testing.T) {
+	ca := newAuthority(t)
+	own := ca.issue(t, dnsNames("orders.internal"))
+	for name, test := range map[string]struct {
+		header string
+		opts   []interceptor.Option
+	}{
+		"under the name it has by default": {"x-gateway-secret", nil},
+		"under another name":               {"x-our-secret", []interceptor.Option{interceptor.WithSecretHeader("X-Our-Secret")}},
+		"on a skipped method":              {"x-gateway-secret", []interceptor.Option{interceptor.WithSkipMethods("*")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachKind(t, func(t *testing.T, call func(context.Context, grpc_testing.TestServiceClient, string) (string, error)) {
+				srv := &service{}
+				g := newGateway(t, append(test.opts, interceptor.WithTrustedPeers("orders.internal"))...)
+				dial := serveTLS(t, srv, ca, &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()}, g.ServerOptions()...)
+				under := strings.ReplaceAll(test.header, "-", "_")
+				_, err := call(with(t, "x-auth-subject", "ann", "x-kept", "kept", test.header, gatewaySecret, test.header+"-bin", gatewaySecret,
+					under, gatewaySecret, "grpcgateway-"+test.header, gatewaySecret), dial(t, &own), "ann")
+				if name != "on a skipped method" && err != nil {
+					t.Fatal(err)
+				}
+				for key, values := range srv.lastSeen() {
+					if slices.Contains(values, gatewaySecret) {
+						t.Errorf("the handler saw %s", key)
+					}
+				}
+				if srv.lastSeen().Get("x-kept") == nil {
+					t.Error("the handler saw nothing else either")
+				}
+			})
+		})
+	}
+}
+
 func TestSecretOrPeerWillDo(t *testing.T) {
 	ca := newAuthority(t)
 	g := newGateway(t, interceptor.WithTrustedPeers("orders.internal"), interceptor.WithSharedSecrets(gatewaySecret))
@@ -288,7 +397,8 @@ func TestAuthenticateKnowsPeers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: test.state}})
-			ac, err := g.Authenticate(ctx, header)
+			found, err := g.Authenticate(ctx, header)
+			ac := found.AuthContext()
 			if !test.want {
 				untrusted.check(t, err)
 			} else if err != nil || ac.Subject != "ann" {

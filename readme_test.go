@@ -19,19 +19,43 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
-const firstBlockLines = 30
+const (
+	firstBlockLines = 30
+	readmeLines     = 220
+	// readmeIsShort switches on the bound on the lines of README.md.
+	readmeIsShort = true
+)
 
-// readmeBlocks returns the go blocks of README.md.
-func readmeBlocks(t *testing.T) []string {
+// pages returns the pages that the documentation consists of: README.md and docs.
+func pages(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob("docs/*.md")
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("no page in docs: %v", err)
+	}
+	return append([]string{"README.md"}, docs...)
+}
+
+var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+
+// goBlocks returns the go blocks of a page.
+func goBlocks(t *testing.T, page string) []string {
 	t.Helper()
 	var blocks []string
-	for _, match := range regexp.MustCompile("(?s)\n```go\n(.*?)```\n").FindAllStringSubmatch(readFile(t, "README.md"), -1) {
+	for _, match := range goBlock.FindAllStringSubmatch(readFile(t, page), -1) {
 		blocks = append(blocks, match[1])
 	}
-	if len(blocks) < 2 {
-		t.Fatalf("README.md has %d go blocks, want at least 2", len(blocks))
-	}
 	return blocks
+}
+
+// firstBlock returns the server that README.md begins with.
+func firstBlock(t *testing.T) string {
+	t.Helper()
+	blocks := goBlocks(t, "README.md")
+	if len(blocks) == 0 {
+		t.Fatal("README.md has no go block")
+	}
+	return blocks[0]
 }
 
 func readFile(t *testing.T, name string) string {
@@ -85,38 +109,31 @@ func setUp(t *testing.T, source, name string) (call, session string) {
 	return call, session
 }
 
-func TestReadmeServerIsShort(t *testing.T) {
-	if lines := strings.Count(readmeBlocks(t)[0], "\n"); lines > firstBlockLines {
+func TestReadmeIsShort(t *testing.T) {
+	if lines := strings.Count(firstBlock(t), "\n"); lines > firstBlockLines {
 		t.Errorf("the server in README.md has %d lines, want at most %d", lines, firstBlockLines)
+	}
+	if lines := strings.Count(readFile(t, "README.md"), "\n"); readmeIsShort && lines > readmeLines {
+		t.Errorf("README.md has %d lines, want at most %d", lines, readmeLines)
 	}
 }
 
 func TestReadmeServerIsTheExample(t *testing.T) {
-	server := readmeBlocks(t)[0]
+	server := firstBlock(t)
 	if formatted, err := format.Source([]byte(server)); err != nil || string(formatted) != server {
 		t.Errorf("the server in README.md is not gofmt-ed: %v", err)
 	}
 	call, session := setUp(t, server, "README.md")
-	if wantCall, wantSession := setUp(t, readFile(t, "example_test.go"), "example_test.go"); call != wantCall || session != wantSession {
+	if wantCall, wantSession := setUp(t, readFile(t, "interceptor/example_test.go"), "interceptor/example_test.go"); call != wantCall || session != wantSession {
 		t.Errorf("README.md has\n%s\n%s\nExample\n%s\n%s", session, call, wantSession, wantCall)
 	}
 }
 
-func TestReadmeServerCompiles(t *testing.T) {
-	dir := t.TempDir()
-	source := filepath.Join(dir, "main.go")
-	if err := os.WriteFile(source, []byte(readmeBlocks(t)[0]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), "go", "vet", source).CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-// What is in the examples of all packages compiles, and most of it runs.
-func TestReadmeFragmentsAreInTheExamples(t *testing.T) {
-	var examples strings.Builder
+// examples returns what the examples of all packages hold: it compiles, and most of it
+// runs.
+func examples(t *testing.T) string {
+	t.Helper()
+	var text strings.Builder
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		switch name := entry.Name(); {
 		case err != nil:
@@ -124,21 +141,39 @@ func TestReadmeFragmentsAreInTheExamples(t *testing.T) {
 		case entry.IsDir() && name != "." && (name[0] == '.' || name == "node_modules"):
 			return fs.SkipDir
 		case strings.HasPrefix(name, "example") && strings.HasSuffix(name, "_test.go"):
-			examples.WriteString(squeeze(readFile(t, path)) + "\n")
+			text.WriteString(squeeze(readFile(t, path)) + "\n")
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, block := range readmeBlocks(t)[1:] {
-		if !strings.Contains(examples.String(), squeeze(block)) {
-			t.Errorf("in no example*_test.go:\n%s", block)
+	return text.String()
+}
+
+// A program is compiled, a fragment is part of an example.
+func TestCodeInPagesCompiles(t *testing.T) {
+	compiled := examples(t)
+	for _, page := range pages(t) {
+		for _, block := range goBlocks(t, page) {
+			if !strings.HasPrefix(block, "package ") {
+				if !strings.Contains(compiled, squeeze(block)) {
+					t.Errorf("%s has what is in no example*_test.go:\n%s", page, block)
+				}
+				continue
+			}
+			source := filepath.Join(t.TempDir(), "main.go")
+			if err := os.WriteFile(source, []byte(block), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.CommandContext(t.Context(), "go", "vet", source).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", page, err, out)
+			}
 		}
 	}
 }
 
-func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
+func TestPagesUseTheNamesOfTheCode(t *testing.T) {
 	names := []string{
 		telemetry.ScopeName, telemetry.SpanVerify, telemetry.MetricDuration, telemetry.MetricAuthentications,
 		telemetry.MetricEntries, string(telemetry.KeyResult), string(telemetry.KeyErrorType), string(telemetry.KeyEntry),
@@ -156,18 +191,45 @@ func TestReadmeUsesTheNamesOfTheCode(t *testing.T) {
 	for e := telemetry.MissingCredentials; e.String() != "unknown"; e++ {
 		names = append(names, e.String())
 	}
-	readme := readFile(t, "README.md")
+	var documentation strings.Builder
+	for _, page := range pages(t) {
+		documentation.WriteString(readFile(t, page))
+	}
 	for _, name := range names {
-		if !strings.Contains(readme, "`"+name+"`") {
-			t.Errorf("README.md does not name `%s`", name)
+		if !strings.Contains(documentation.String(), "`"+name+"`") {
+			t.Errorf("no page names `%s`", name)
 		}
 	}
-	for _, name := range []string{"options.go", "authzoptions.go", "secret.go", "peer.go", "client.go", "forward.go"} {
-		for _, decl := range parseGo(t, name, readFile(t, filepath.Join("interceptor", name))).Decls {
-			option, ok := decl.(*ast.FuncDecl)
-			if ok && strings.HasPrefix(option.Name.Name, "With") && !strings.Contains(readme, option.Name.Name) {
-				t.Errorf("README.md does not name the option %s", option.Name.Name)
+	for _, name := range optionNames(t) {
+		if !strings.Contains(documentation.String(), name) {
+			t.Errorf("no page names the option %s", name)
+		}
+	}
+}
+
+// optionNames returns the names of the options of the packages that a server is made of.
+func optionNames(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, pattern := range []string{"interceptor/*.go", "authz/*.go", "clientauth/*.go", "doors/*/*.go", "fleet/*/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, decl := range parseGo(t, file, readFile(t, file)).Decls {
+				option, ok := decl.(*ast.FuncDecl)
+				if ok && option.Recv == nil && strings.HasPrefix(option.Name.Name, "With") {
+					names = append(names, option.Name.Name)
+				}
 			}
 		}
 	}
+	if len(names) == 0 {
+		t.Fatal("no options")
+	}
+	return names
 }

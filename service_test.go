@@ -35,6 +35,7 @@ type record struct {
 	User    string
 	Roles   []string
 	Expires time.Time
+	ID      string
 }
 
 // owner is the owner of sessions: what better-auth or a database is in production.
@@ -49,7 +50,7 @@ type owner struct {
 func newOwner(tokens ...string) *owner {
 	o := &owner{sessions: map[string]*record{}}
 	for _, token := range tokens {
-		o.sessions[token] = &record{User: "user-of-" + token, Roles: []string{"reader"}}
+		o.sessions[token] = &record{User: "user-of-" + token, Roles: []string{"reader"}, ID: "session-of-" + token}
 	}
 	return o
 }
@@ -87,7 +88,7 @@ func (o *owner) lastHeader() http.Header {
 }
 
 func mapRecord(_ context.Context, r *record) (*authcontext.AuthContext, error) {
-	return &authcontext.AuthContext{Subject: r.User, Roles: r.Roles, ExpiresAt: r.Expires}, nil
+	return &authcontext.AuthContext{Subject: r.User, Roles: r.Roles, ExpiresAt: r.Expires, SessionID: r.ID}, nil
 }
 
 // service answers every kind of call with the subject of its caller, "anonymous"
@@ -286,7 +287,7 @@ func (want refusal) check(t *testing.T, err error) {
 	for _, detail := range st.Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
 			got.reason = info.GetReason()
-			if info.GetDomain() != authcontext.ErrorDomain {
+			if info.GetDomain() != reason.Domain {
 				t.Errorf("ErrorInfo domain = %q", info.GetDomain())
 			}
 		}
@@ -328,3 +329,6 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// goexit ends the goroutine, as testing.T.FailNow does.
+func goexit() { runtime.Goexit() }

@@ -10,13 +10,16 @@
 // # Security
 //
 // Only the interceptor, and tests, should call [NewContext], and a service that calls
-// others on its own behalf. Neither fmt nor
-// log/slog prints the claims of an AuthContext, because frameworks like to put
-// the session token among them.
+// others on its own behalf. Neither fmt nor log/slog nor encoding/json writes the claims
+// or the SessionID of an AuthContext, because frameworks like to put the session token
+// among them: see [AuthContext.MarshalJSON]. One exception cannot be mended: fmt calls no
+// methods on what it finds in an unexported field of a struct of yours. Let such a field
+// hold a pointer, and print the struct with none but %v, %+v and %#v, which stop there.
 package authcontext
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -79,9 +82,10 @@ func (id *Identity) NewContext(ctx context.Context) context.Context {
 	return context.WithValue(ctx, contextKey{}, id)
 }
 
-// Format implements [fmt.Formatter]: that of the AuthContext, without the session.
-func (id *Identity) Format(f fmt.State, verb rune) {
-	if id == nil || id.auth == nil {
+// Format implements [fmt.Formatter]: that of the AuthContext, without the session. It
+// has a value receiver, so that a copy is no less careful.
+func (id Identity) Format(f fmt.State, verb rune) {
+	if id.auth == nil {
 		_, _ = f.Write([]byte("AuthContext(nil)"))
 		return
 	}
@@ -188,7 +192,9 @@ func cloneClaim(value any) any {
 	return value
 }
 
-// LogValue implements [slog.LogValuer]: who the caller is, without the claims.
+// LogValue implements [slog.LogValuer]: who the caller is, without the claims and the
+// SessionID. A nil ac is "anonymous". What holds an AuthContext instead of a pointer to
+// it, or is logged as a part of something else, is written by Format or MarshalJSON.
 func (ac *AuthContext) LogValue() slog.Value {
 	if ac == nil {
 		return slog.StringValue("anonymous")
@@ -209,8 +215,25 @@ func (ac *AuthContext) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Format implements [fmt.Formatter]: the same for every verb, without the claims.
-// It has a value receiver so that a copy is no less careful than the original.
+// MarshalJSON implements [json.Marshaler]: everything but Claims and SessionID, which
+// are left out because loggers encode the structs, slices and maps that they are given.
+// It has a value receiver, so that a copy is no less careful. To store the claims, marshal
+// them by themselves; to store an AuthContext whole, convert it to a type without methods:
+//
+//	type whole authcontext.AuthContext
+//	text, err := json.Marshal((*whole)(ac))
+func (ac AuthContext) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Subject       string
+		Name          string    `json:",omitempty"`
+		Roles, Scopes []string  `json:",omitempty"`
+		Type          string    `json:",omitempty"`
+		ExpiresAt     time.Time `json:",omitzero"`
+	}{ac.Subject, ac.Name, ac.Roles, ac.Scopes, ac.Type, ac.ExpiresAt})
+}
+
+// Format implements [fmt.Formatter]: the same for every verb, without the claims and the
+// SessionID. It has a value receiver so that a copy is no less careful than the original.
 func (ac AuthContext) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "AuthContext{Subject:%q Name:%q Type:%q Roles:%q Scopes:%q ExpiresAt:%s}",
 		ac.Subject, ac.Name, ac.Type, ac.Roles, ac.Scopes, ac.ExpiresAt.Format(time.RFC3339))

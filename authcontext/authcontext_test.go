@@ -3,6 +3,7 @@ package authcontext_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -131,34 +132,106 @@ func TestCloneSharesNothing(t *testing.T) {
 }
 
 func TestNothingPrintsClaimsOrSessions(t *testing.T) {
-	const secret = "s3cr3t"
-	ac := &authcontext.AuthContext{Subject: "ada", Name: "Ada", Roles: []string{"r"}, Scopes: []string{"s"}, Claims: map[string]any{"token": secret}}
+	const claim, id = "s3cr3t", "se55ion"
+	ac := &authcontext.AuthContext{
+		Subject: "ada", Name: "Ada", Roles: []string{"r"}, Scopes: []string{"s"}, SessionID: id, Claims: map[string]any{"token": claim},
+	}
 	var none *authcontext.AuthContext
-	id := authcontext.NewIdentity(ac, session{secret})
+	identity := authcontext.NewIdentity(ac, session{claim})
+	type holder struct {
+		AC authcontext.AuthContext
+		P  *authcontext.AuthContext
+		A  any
+	}
+	values := map[string]any{
+		"a pointer": ac, "a value": *ac, "a pointer to a pointer": &ac, "nil": none, "an identity": identity, "a copy of an identity": *identity,
+		"a context": identity.NewContext(t.Context()), "a struct": holder{*ac, ac, *ac}, "a pointer to a struct": &holder{*ac, ac, ac},
+		"an embedded one":     struct{ authcontext.AuthContext }{*ac},
+		"an embedded pointer": struct{ *authcontext.AuthContext }{ac},
+		"a slice of values":   []authcontext.AuthContext{*ac}, "a slice of pointers": []*authcontext.AuthContext{ac}, "a slice of anything": []any{ac, *ac, identity, none},
+		"an array": [1]authcontext.AuthContext{*ac}, "a map of values": map[string]authcontext.AuthContext{"k": *ac}, "a map of anything": map[string]any{"k": *ac, "p": ac, "i": identity},
+		"a group": slog.GroupValue(slog.Any("p", ac), slog.Any("v", *ac)),
+	}
+	secrets := []string{claim, id, fmt.Sprintf("%x", claim), fmt.Sprintf("%x", id)}
+	for name, v := range values {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T"} {
+				fmt.Fprintf(&out, verb+"\n", v)
+			}
+			for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+				logger := slog.New(handler)
+				logger.Info("who", "c", v)
+				logger.With("c", v).WithGroup("g").Info("who", slog.Group("h", slog.Any("c", v)))
+			}
+			text, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.Write(text)
+			for _, secret := range secrets {
+				if strings.Contains(out.String(), secret) {
+					t.Errorf("%q was printed:\n%s", secret, out.String())
+				}
+			}
+		})
+	}
+}
+
+// fmt calls no methods there, but does not look behind the pointer either.
+func TestAPointerInAnUnexportedFieldIsPrintedAsOne(t *testing.T) {
+	v := struct{ p *authcontext.AuthContext }{&authcontext.AuthContext{Claims: map[string]any{"token": "s3cr3t"}}}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "%v %+v %#v", v, v, v)
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(handler).Info("who", "c", v)
+	}
+	if strings.Contains(out.String(), "s3cr3t") {
+		t.Errorf("printed:\n%s", out.String())
+	}
+}
+
+func TestWhoIsLogged(t *testing.T) {
+	ac := &authcontext.AuthContext{Subject: "ada", Name: "Ada", Roles: []string{"r"}, Scopes: []string{"s"}, Type: "session"}
+	var none *authcontext.AuthContext
 	var out bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&out, nil))
-	for _, v := range []any{
-		ac, *ac, none, id, id.NewContext(t.Context()), struct{ AC *authcontext.AuthContext }{ac}, struct{ AC authcontext.AuthContext }{*ac},
-		[]any{ac, *ac, id}, map[string]any{"k": id},
-	} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-			fmt.Fprintf(&out, verb+"\n", v)
-		}
-	}
-	logger.Info("who", "ac", ac, "none", none, "id", fmt.Sprint(id))
+	logger.Info("who", "ac", ac, "none", none, "list", []authcontext.AuthContext{*ac}, "text", fmt.Sprint(authcontext.NewIdentity(ac, nil)))
 	logger.Info("who", "ac", &authcontext.AuthContext{Subject: "bob", ExpiresAt: time.Unix(0, 0).UTC()})
-	for _, form := range []string{secret, fmt.Sprintf("%x", secret)} {
-		if strings.Contains(out.String(), form) {
-			t.Errorf("%q was printed:\n%s", form, out.String())
-		}
-	}
 	for _, want := range []string{
-		`AuthContext{Subject:"ada" Name:"Ada" Type:"" Roles:["r"] Scopes:["s"]`, `"subject":"ada"`, `"roles":["r"]`, `"scopes":["s"]`, `"none":"anonymous"`,
-		`"expires_at":"1970-01-01T00:00:00Z"`,
+		`"ac":{"subject":"ada","type":"session","name":"Ada","roles":["r"],"scopes":["s"]}`, `"none":"anonymous"`,
+		`"list":[{"Subject":"ada","Name":"Ada","Roles":["r"],"Scopes":["s"],"Type":"session"}]`,
+		`AuthContext{Subject:\"ada\" Name:\"Ada\" Type:\"session\" Roles:[\"r\"] Scopes:[\"s\"] ExpiresAt:0001-01-01T00:00:00Z}`,
+		`"ac":{"subject":"bob","type":"","expires_at":"1970-01-01T00:00:00Z"}`,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s was not printed:\n%s", want, out.String())
 		}
+	}
+}
+
+func TestJSONIsForLogs(t *testing.T) {
+	ac := authcontext.AuthContext{
+		Subject: "ada", Name: "Ada", Type: "session", Roles: []string{"r"}, Scopes: []string{"s"}, ExpiresAt: time.Unix(1, 0).UTC(),
+		SessionID: "id", Claims: map[string]any{"a": "b"},
+	}
+	type whole authcontext.AuthContext
+	for claim, v := range map[string]any{"all but claims and session": ac, "all of it, converted": whole(ac)} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ac
+		if claim != "all of it, converted" {
+			want.SessionID, want.Claims = "", nil
+		}
+		var got authcontext.AuthContext
+		if err := json.Unmarshal(text, &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %s is read as %#v, %v", claim, text, whole(got), err)
+		}
+	}
+	if text, err := json.Marshal((*authcontext.AuthContext)(nil)); err != nil || string(text) != "null" {
+		t.Errorf("nil: %s, %v", text, err)
 	}
 }
 

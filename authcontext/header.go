@@ -2,13 +2,9 @@ package authcontext
 
 import (
 	"errors"
-	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // TypeGateway is the Type of an [AuthContext] that came in identity headers which
@@ -25,27 +21,21 @@ var (
 )
 
 // field is one of the identity headers and how many bytes its value may have. The
-// bounds are Connectum's, which cuts off, or leaves out, what is longer.
+// bounds are Connectum's, which leaves out what is longer, but cuts off a subject, a
+// type and a name: what is as long as that may have been cut, and is refused.
 type field struct {
 	name string
 	max  int
 }
 
 var (
-	subjectField = field{"x-auth-subject", 512}
-	typeField    = field{"x-auth-type", 128}
-	nameField    = field{"x-auth-name", len(extended) + 3*maxName}
+	subjectField = field{"x-auth-subject", 511}
+	typeField    = field{"x-auth-type", 127}
+	nameField    = field{"x-auth-name", len(extended) + 9*maxName} // three bytes a character, each as %XX
 	rolesField   = field{"x-auth-roles", 8192}
 	scopesField  = field{"x-auth-scopes", 8192}
 	claimsField  = field{"x-auth-claims", 8192}
 	expiresField = field{"x-auth-expires-at", 64}
-)
-
-const (
-	// maxName bounds a name in UTF-8.
-	maxName = 256
-	// extended begins a name in the form of RFC 8187.
-	extended = "UTF-8''"
 )
 
 // EncodeHeader returns ac as identity headers, by names in lower case: ready for
@@ -60,18 +50,24 @@ const (
 // Claims may hold a token, so none is sent but those whose names are given; a name
 // that ac has no claim of is no error. They are written as encoding/json does.
 //
-// A name that is not all visible ASCII and spaces is sent as RFC 8187 has it, because
-// gRPC metadata cannot hold it otherwise; Connectum shows it as it is sent:
+// Connectum writes letters beyond ASCII as bytes of ISO 8859-1, which gRPC metadata of
+// Go cannot hold. In roles and claims they are escaped as JSON has it, which Connectum
+// reads as the same. A name with any, or with a comma, is sent as RFC 8187 has it, and
+// Connectum shows it as it is sent:
 //
 //	x-auth-name: UTF-8''Jos%C3%A9
 //
 // What the headers cannot hold is an error, and nothing is cut off or left out: a
-// subject or type that is not ASCII or holds a comma, by which proxies join repeated
-// headers; a scope with a space or a comma; control characters; text that is not
-// UTF-8; a claim that is no JSON, or an integer too large for a float64, which the
-// receiver would read as another one; more than 512 bytes of subject, 128 of type,
-// 256 of name, or 8 KiB of roles, scopes or claims. The error names every header that
-// is concerned, and holds no value. It is ErrNoIdentity when ac is nil or has no Subject.
+// subject, type or scope beyond ASCII; a comma in a type or scope, or in a subject that
+// is no distinguished name (RFC 4514, without spaces between its parts, and with nothing
+// behind its domain components), since proxies join repeated headers by commas; a scope
+// with a space; control characters; text that is not UTF-8; a claim that is no JSON, or
+// an integer too large for a float64, which the receiver would read as another one; more
+// than 511 bytes of subject, 127 of type, 255 UTF-16 code units of name, or 8 KiB of
+// roles, scopes or claims. The error names every header that is concerned, and holds no
+// value. It is ErrNoIdentity when ac is nil or has no Subject.
+//
+// SessionID is never sent.
 func EncodeHeader(ac *AuthContext, claims ...string) (map[string]string, error) {
 	if ac == nil || ac.Subject == "" {
 		return nil, ErrNoIdentity
@@ -88,7 +84,7 @@ func EncodeHeader(ac *AuthContext, claims ...string) (map[string]string, error) 
 			header[f.name] = value
 		}
 	}
-	set(subjectField, ac.Subject, subjectField.single(ac.Subject))
+	set(subjectField, ac.Subject, checkSubject(ac.Subject))
 	set(typeField, ac.Type, typeField.single(ac.Type))
 	name, err := encodeName(ac.Name)
 	set(nameField, name, err)
@@ -115,12 +111,16 @@ func EncodeHeader(ac *AuthContext, claims ...string) (map[string]string, error) 
 // identities, as interceptor.NewGatewayAuth does.
 //
 // header is gRPC metadata or an [http.Header], in any case. Aliases, with "_" or "."
-// for "-", are not read. The identity is whole or there is none: a header that is
-// there twice, or was joined of two by a comma, that is longer than [EncodeHeader]
-// allows, holds a byte that it would not write, malformed JSON, a JSON key twice, or
-// anything but what is described there is an error. It is ErrNoIdentity when none
-// of the headers is there, and wraps ErrExpired when x-auth-expires-at has passed.
-// No error holds a value.
+// for "-", are not read. Bytes beyond ASCII are read as ISO 8859-1, as Connectum writes
+// them, unless the value is UTF-8 as well: what two parties could read as two identities
+// is refused.
+//
+// The identity is whole or there is none: a header that is there twice, or could have
+// been joined of two by a comma, that is longer than [EncodeHeader] allows, holds a
+// control character, malformed JSON, a JSON key twice, or anything but what is described
+// there is an error. So is a name with a comma, unless it is in the form of RFC 8187. It
+// is ErrNoIdentity when none of the headers is there, and wraps ErrExpired when
+// x-auth-expires-at has passed. No error holds a value.
 //
 // Type is empty when the header names none. Numbers among the claims are float64.
 func DecodeHeader(header map[string][]string) (*AuthContext, error) {
@@ -135,7 +135,7 @@ func DecodeHeader(header map[string][]string) (*AuthContext, error) {
 	}
 	ac := &AuthContext{Subject: values[subjectField.name], Type: values[typeField.name]}
 	var errs [7]error
-	errs[0] = subjectField.single(ac.Subject)
+	errs[0] = checkSubject(ac.Subject)
 	errs[1] = typeField.single(ac.Type)
 	ac.Name, errs[2] = decodeName(values[nameField.name])
 	if value, ok := values[rolesField.name]; ok {
@@ -173,75 +173,14 @@ func identityValues(header map[string][]string) (map[string]string, error) {
 			if _, twice := values[name]; twice || len(all) > 1 {
 				return nil, f.errorf("repeated")
 			}
-			if err := f.check(all[0]); err != nil {
+			value, err := f.read(all[0])
+			if err != nil {
 				return nil, err
 			}
-			values[name] = all[0]
+			values[name] = value
 		}
 	}
 	return values, nil
-}
-
-func (f field) errorf(format string, args ...any) error {
-	return fmt.Errorf("authcontext: %s: %w", f.name, fmt.Errorf(format, args...))
-}
-
-// check reports what no header may hold.
-func (f field) check(value string) error {
-	if len(value) > f.max {
-		return f.errorf("%d bytes, at most %d", len(value), f.max)
-	}
-	for i := range len(value) {
-		if c := value[i]; c < ' ' || c > '~' {
-			return f.errorf("a byte that is not visible ASCII")
-		}
-	}
-	if strings.TrimSpace(value) != value {
-		return f.errorf("a space at its beginning or end")
-	}
-	return nil
-}
-
-// single is for a header that holds one value and could have been joined of two.
-func (f field) single(value string) error {
-	if strings.Contains(value, ",") {
-		return f.errorf("a comma")
-	}
-	return nil
-}
-
-// isText reports whether s is UTF-8, without U+FFFD, which stands for text that was
-// lost on the way.
-func isText(s string) bool { return !strings.ContainsRune(s, utf8.RuneError) }
-
-// isLine is isText of one line without control characters.
-func isLine(s string) bool { return isText(s) && !strings.ContainsFunc(s, unicode.IsControl) }
-
-func encodeName(name string) (string, error) {
-	switch {
-	case len(name) > maxName:
-		return "", nameField.errorf("%d bytes, at most %d", len(name), maxName)
-	case !isLine(name):
-		return "", nameField.errorf("a control character, or text that is not UTF-8")
-	case nameField.check(name) == nil && !strings.HasPrefix(name, extended):
-		return name, nil
-	}
-	return extended + strings.ReplaceAll(url.QueryEscape(name), "+", "%20"), nil
-}
-
-func decodeName(value string) (string, error) {
-	encoded, ok := strings.CutPrefix(value, extended)
-	if !ok {
-		if len(value) > maxName {
-			return "", nameField.errorf("%d bytes, at most %d", len(value), maxName)
-		}
-		return value, nil
-	}
-	name, err := url.PathUnescape(encoded)
-	if err != nil || name == "" || !isLine(name) || len(name) > maxName {
-		return "", nameField.errorf("not a name as of RFC 8187")
-	}
-	return name, nil
 }
 
 func checkScopes(scopes []string) error {

@@ -63,7 +63,8 @@ func ExampleOwner() {
 		log.Fatal(err)
 	}
 	header := map[string][]string{"Authorization": {"Bearer " + token}}
-	caller, err := auth.Authenticate(context.Background(), header)
+	found, err := auth.Authenticate(context.Background(), header)
+	caller := found.AuthContext()
 	fmt.Println(caller.Subject, err)
 	owner.SignOut(token)
 	_, err = auth.Authenticate(context.Background(), header)

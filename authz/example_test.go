@@ -17,6 +17,12 @@ import (
 	notesv1 "github.com/grpc-sessionauth/sessionauth/internal/notes/v1"
 )
 
+// Those of the examples: see internal/demo.
+var (
+	verify     = demo.Verify
+	mapSession = demo.MapSession
+)
+
 // notes is a service whose .proto file says who may call it.
 type notes struct {
 	notesv1.UnimplementedNotesServer
@@ -52,7 +58,7 @@ func callNotes(server *grpc.Server, token string, calls ...string) {
 
 // Rules are tried in order; a call that none of them allows is denied.
 func ExampleNew() {
-	auth, err := interceptor.NewSessionAuth(demo.Verify, demo.MapSession)
+	auth, err := interceptor.NewSessionAuth(verify, mapSession)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -85,7 +91,7 @@ func ExampleWithProtoOptions() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	auth, err := interceptor.NewSessionAuth(demo.Verify, demo.MapSession,
+	auth, err := interceptor.NewSessionAuth(verify, mapSession,
 		interceptor.WithSkipMethods(rules.PublicMethods()...))
 	if err != nil {
 		log.Fatal(err)
@@ -120,6 +126,10 @@ func ExampleWithAuthorize() {
 
 // What a server lets through is looked over at start-up.
 func ExampleAudit() {
+	auth, err := interceptor.NewSessionAuth(verify, mapSession)
+	if err != nil {
+		log.Fatal(err)
+	}
 	rules, err := authz.New(authz.WithRules(authz.Rule{
 		Name: "readers", Methods: []string{"notes.v1.Drafts/List", "notes.v1.Drafts/Get"},
 		Roles: []string{"reader"}, Effect: authz.Allow,
@@ -127,19 +137,15 @@ func ExampleAudit() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.ChainUnaryInterceptor(rules.UnaryServerInterceptor()))
+	server := grpc.NewServer(append(auth.ServerOptions(), grpc.ChainUnaryInterceptor(rules.UnaryServerInterceptor()))...)
 	notesv1.RegisterDraftsServer(server, notesv1.UnimplementedDraftsServer{})
 	notesv1.RegisterNotesServer(server, notes{})
-	found := authz.Audit(server, nil, rules) // nil: in a program, its Authenticator
-	for _, finding := range found {
-		if finding.Kind != authz.NoRule || finding.Subject == "/notes.v1.Drafts/Discard" {
-			fmt.Println(finding) // log.Fatal(found.Err()) in a program
-		}
+	if err := authz.Audit(server, auth, rules).Without(authz.NoRule).Err(); err != nil {
+		fmt.Println(err) // log.Fatal in a program
 	}
 	// Output:
-	// notes.v1.Drafts/Get: this pattern of rule "readers" matches no method of the server
-	// /notes.v1.Drafts/Discard: no rule names it: the default policy, deny, decides about every call
-	// Authorizer: none of its interceptors is in front of /notes.v1.Notes/Watch, one of 1 streams
+	// authz: notes.v1.Drafts/Get: this pattern of rule "readers" matches no method of the server
+	// authz: Authorizer: none of its interceptors is in front of /notes.v1.Notes/Watch, one of 1 streams
 }
 
 // An interceptor in front of the Authorizer's learns which rule it was.

@@ -144,7 +144,7 @@ func TestAFloodOfDenialsIsNotAFloodOfLines(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		_ = a.Authorize(t.Context(), "/pkg.A/Get")
-		if text := out.String(); strings.Count(text, "\n") != 11 || strings.Count(text, "dropped=990") != 1 {
+		if text := out.String(); strings.Count(text, "\n") != 11 || strings.Count(text, "left_out=990") != 1 {
 			t.Errorf("1000 denials and one:\n%s", text)
 		}
 	})

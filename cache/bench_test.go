@@ -160,7 +160,7 @@ func bytesPerEntry(tb testing.TB) int64 {
 	for i := range entries {
 		_, _, _ = c.Do(tb.Context(), cache.NewKey(fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
 			return "v", time.Now().Add(time.Hour), nil
-		}, cache.NewKey("token", fmt.Sprint(i)), cache.NewKey("subject", fmt.Sprint(i)))
+		}, tag("token", i), tag("subject", i))
 	}
 	grown := heapInUse() - before
 	if s := c.Stats(); s.Entries != entries {

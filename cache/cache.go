@@ -4,14 +4,29 @@
 //
 // interceptor.WithCache takes a [Policy] and does the rest; [New] and [Cache.Do]
 // are for other uses. A cache is a [ttlcache] store, sharded so that no lookup
-// waits long, and [singleflight] in front of it.
+// waits long, and [singleflight] in front of it. One cache is for one owner: what
+// it learns of the owner being away from one key it applies to all.
 //
 // # Caching
 //
 // A value is served for min(TTL, its own expiry), a hit does not extend it, and
 // only [Policy.StaleIfError] lengthens it. Refusals live in a space of their own,
-// so that a flood of junk never displaces a good session. Cache identity, never
+// so that a flood of junk never displaces a good session; nor does one holder who
+// varies what it sends, see [Policy.MaxPerSubject]. Cache identity, never
 // decisions: what a session may do depends on the call.
+//
+// # Outages
+//
+// A load that fails with [ErrUnavailable], or takes longer than [Policy.Patience]
+// while a stale value is there, says that the owner is away. From then on values
+// that may be served stale are served without waiting, and one of the calls for
+// them asks the owner, about once a second for the whole cache and less often while
+// it keeps refusing, until a load succeeds. A call without such a value asks all the
+// same: what its failure says may be true of its key only, and does not count. For
+// the same reason a key that goes on failing while others succeed is away by
+// itself. An ErrUnavailable with a method RetryAfter() time.Duration somewhere in its
+// chain names a delay: nobody asks before it is over, for five minutes at most; calls
+// that would have to get an error with that method.
 //
 // # Security
 //
@@ -26,33 +41,11 @@ package cache
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-)
-
-var (
-	// ErrRejected is wrapped by the error of a load that found out that there is
-	// nothing behind the key: it is what NegativeTTL remembers, and the error
-	// of a [Negative] result.
-	ErrRejected = errors.New("cache: rejected")
-	// ErrRefused is wrapped by the error of a load that found something which must
-	// not be served: a background refresh drops the entry for it, as it does for
-	// ErrRejected, but nothing is remembered.
-	ErrRefused = errors.New("cache: refused")
-	// ErrUnavailable is wrapped by the error of a load that could not find out. It
-	// is what StaleIfError helps against.
-	ErrUnavailable = errors.New("cache: unavailable")
-	// ErrBusy is the error when Policy.MaxVerifies loads are under way. It wraps
-	// ErrUnavailable.
-	ErrBusy = fmt.Errorf("%w: too many loads in flight", ErrUnavailable)
-	// ErrExpired is the error when a load returns a value that has expired
-	// already. It is not stored.
-	ErrExpired = errors.New("cache: the loaded value has expired")
+	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 )
 
 // LoadFunc loads the value of one key. A zero expires means that no expiry is
@@ -65,20 +58,16 @@ type LoadFunc[V any] func(ctx context.Context) (v V, expires time.Time, err erro
 // must not be modified.
 type Cache[V any] struct {
 	policy   Policy
-	timed    bool      // the age of a value in memory matters
-	start    time.Time // what the times in entries count from
+	timed    bool          // the age of a value in memory matters
+	ahead    time.Duration // of the wall clock; set only by tests of one that is set
+	start    time.Time     // what the times in entries count from
 	values   *space[*entry[V]]
 	refusals *space[refusal] // nil without a NegativeTTL
 	shards   []shard
-	forgets  forgets
+	forgets  *forget.Log
+	owner    *owner
+	slots    slots
 	inFlight atomic.Int64
-}
-
-// shard is what the calls for a part of the keys share.
-type shard struct {
-	counters
-
-	flights singleflight.Group
 }
 
 // New returns an empty cache. The error names every field of policy that is not
@@ -88,15 +77,21 @@ func New[V any](policy Policy) (*Cache[V], error) {
 	if err != nil {
 		return nil, err
 	}
+	start := time.Now()
 	c := &Cache[V]{
-		policy: policy,
-		timed:  policy.RefreshAfter > 0 || policy.StaleIfError > 0,
-		start:  time.Now(),
-		values: newSpace[*entry[V]](policy.MaxEntries),
-		shards: make([]shard, shardsFor(policy.MaxEntries)),
+		policy:  policy,
+		timed:   policy.RefreshAfter > 0 || policy.StaleIfError > 0,
+		start:   start,
+		values:  newSpace[*entry[V]](policy.MaxEntries, start),
+		shards:  make([]shard, shardsFor(policy.MaxEntries)),
+		forgets: forget.New(sum(policy.VerifyTimeout, sum(policy.TTL, policy.StaleIfError)), maxMarks),
+		owner:   newOwner(policy.VerifyTimeout),
+		slots:   newSlots(policy.MaxVerifies),
 	}
+	c.values.holders = &holders{entries: policy.MaxEntries, most: policy.MaxPerSubject}
+	c.values.lease = func(e *entry[V]) *lease { return &e.lease }
 	if policy.NegativeTTL > 0 {
-		c.refusals = newSpace[refusal](policy.MaxEntries)
+		c.refusals = newSpace[refusal](policy.MaxEntries, start)
 	}
 	return c, nil
 }
@@ -110,7 +105,7 @@ func (*Cache[V]) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Cache")) }
 // of Do that follows is counted by its own [Result].
 func (c *Cache[V]) Get(key Key) (V, bool) {
 	e, ok := c.values.get(key)
-	if !ok || c.forgets.since(e.began, e.slots) || (c.timed || e.expires != never) && !c.current(e) {
+	if !ok || c.forgotten(e) || (c.timed || e.expires != never) && !c.current(e) {
 		var zero V
 		return zero, false
 	}
@@ -118,62 +113,37 @@ func (c *Cache[V]) Get(key Key) (V, bool) {
 	return e.value, true
 }
 
-// Do returns the value of key: from memory, or from load, of which at most one
-// runs for a key at a time, refreshes in the background included. The answer can
-// be forgotten by tags; see [Cache.Forget] and [Tagged].
+// Do returns the value of key: from memory, or from load, of which one runs for a
+// key at a time, refreshes in the background included. (A second one is started
+// beside it when what the first is about has been forgotten, or when it has not
+// answered for a second and a stale value depends on it.) The answer can be
+// forgotten by tags, which must not be modified before Do returns and are not
+// retained; see [Cache.Forget] and [Tagged].
 //
 // It waits for the load until ctx ends and then returns the error of ctx; the load
-// goes on for the others. ctx decides nothing else. The other errors are those
-// of load, the same one for all who wait: [ErrRejected] itself when the key was
-// refused from memory, [ErrBusy], [ErrExpired], a [PanicError] or [ErrGoexit] when
-// load did not return, and [context.DeadlineExceeded] when it took too long.
-func (c *Cache[V]) Do(ctx context.Context, key Key, load LoadFunc[V], tags ...Key) (V, Result, error) {
-	f := flight[V]{cache: c, key: key, load: load, slots: make([]slot, 0, len(tags)+1)}
-	for _, tag := range tags {
-		f.slots = append(f.slots, slotOf(tag))
+// goes on for the others. Where a value can be served stale it waits no longer
+// than Policy.Patience, nor than half the time that ctx has left. ctx decides nothing
+// else. The other errors are those of load, the same one for all who wait:
+// [ErrNotFound] itself when the key was refused from memory, [ErrBusy],
+// [ErrForgotten], [ErrExpired], [context.DeadlineExceeded] when load took too long,
+// one for a load that panicked or ended its goroutine, and one that wraps
+// [ErrUnavailable] and has a method RetryAfter while the owner is not to be asked.
+func (c *Cache[V]) Do(ctx context.Context, key Key, load LoadFunc[V], tags ...Tag) (V, Result, error) {
+	if v, ok := c.Get(key); ok {
+		return v, Hit, nil
 	}
-	s := &c.shards[shardIndex(key, len(c.shards))]
-	for {
-		a, ok := f.fromMemory()
-		if !ok {
-			a = f.join(ctx, s)
-			if a.err == nil || ctx.Err() == nil {
-				if c.forgets.since(a.began, a.slots) {
-					continue // while the load ran: its answer may be out of date
-				}
-			}
-		}
-		s.count(a.result)
-		return a.value, a.result, a.err
-	}
+	return c.do(ctx, newFlight(c, key, load, tags, false))
 }
 
-// name names the flight that can answer. A Forget of what a flight in the air is
-// about renames the next one, so that nobody waits for an answer of no use.
-func (f *flight[V]) name() string {
-	return string(binary.BigEndian.AppendUint64(f.key[:], f.cache.forgets.latest(f.slots)))
-}
-
-// join waits for the key's flight, and starts it if there is none.
-func (f *flight[V]) join(ctx context.Context, s *shard) answer[V] {
-	if err := ctx.Err(); err != nil {
-		return answer[V]{result: Miss, err: err}
+// Recheck is [Cache.Do] for what is open already, such as streams: its loads have
+// slots of their own, a quarter of Policy.MaxVerifies, so that a flood of new calls
+// does not keep it from knowing. It waits for one for at most
+// Policy.VerifyTimeout, then returns [ErrBusy].
+func (c *Cache[V]) Recheck(ctx context.Context, key Key, load LoadFunc[V], tags ...Tag) (V, Result, error) {
+	if v, ok := c.Get(key); ok {
+		return v, Hit, nil
 	}
-	led := false
-	landing := s.flights.DoChan(f.name(), func() (any, error) {
-		led = true
-		return f.fly(false), nil
-	})
-	select {
-	case landed := <-landing:
-		a, _ := landed.Val.(answer[V])
-		if a.result == Miss && !led {
-			a.result = Shared
-		}
-		return a
-	case <-ctx.Done():
-		return answer[V]{result: Shared, err: ctx.Err()}
-	}
+	return c.do(ctx, newFlight(c, key, load, tags, true))
 }
 
 // current reports whether e has not expired, and is to be served without asking. It
@@ -181,7 +151,7 @@ func (f *flight[V]) join(ctx context.Context, s *shard) answer[V] {
 func (c *Cache[V]) current(e *entry[V]) bool {
 	now := time.Now()
 	age := now.Sub(c.start)
-	return !e.expired(now) && age < e.fresh && age < e.refresh.Load()
+	return !c.expired(e, now) && age < e.fresh && age < e.next.Load()
 }
 
 func (c *Cache[V]) now() time.Duration { return time.Since(c.start) }

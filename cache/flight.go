@@ -3,180 +3,184 @@ package cache
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 )
 
-// flight is one call's part in the loading of a key.
-type flight[V any] struct {
-	cache *Cache[V]
-	key   Key
-	load  LoadFunc[V]
-	slots []slot // of the tags that the call knows
+// retryLoad is about how long after a load has failed its entry is not loaded again.
+const retryLoad = time.Second
+
+// loaded is what came of a load.
+type loaded[V any] struct {
+	value    V
+	expires  time.Time
+	tags     []Tag
+	holder   Tag
+	err      error
+	verdict  verdict
+	delay    time.Duration // that the owner named
+	timedOut bool
 }
 
-type answer[V any] struct {
-	value  V
-	result Result
-	err    error
-	began  uint64
-	slots  []slot
-}
-
-// fromMemory answers without waiting, if it can, and starts a load in the
-// background if one is due.
-func (f *flight[V]) fromMemory() (a answer[V], ok bool) {
-	c := f.cache
-	if e, ok := c.values.get(f.key); ok && c.usable(e) {
-		var answered, load bool
-		a.value, a.began, a.slots = e.value, e.began, e.slots
-		if now := c.now(); now < e.fresh {
-			a.result, answered, load = Hit, true, e.refresh.claim(now)
-		} else { // past its TTL: the owner is asked, unless it is known to be away
-			a.result = Stale
-			answered, load = e.away.now(now, c.policy.VerifyTimeout)
-		}
-		if load {
-			f.background()
-		}
-		if answered {
-			return a, true
-		}
+// fly is [flight.land] for a goroutine that must not panic.
+func (f *flight[V]) fly(p purpose, probe bool) (a answer[V]) {
+	if err := catch.Protect(func() { a = f.land(p, probe) }); err != nil {
+		return answer[V]{result: Miss, err: err, began: f.cache.forgets.Clock()}
 	}
-	if c.refusals != nil {
-		if r, ok := c.refusals.get(f.key); ok && !c.forgets.since(r.began, r.slots) {
-			return answer[V]{result: Negative, err: ErrRejected, began: r.began, slots: r.slots}, true
-		}
-	}
-	return answer[V]{}, false
-}
-
-// background loads the key for those who come later. The goroutine ends with the
-// load, which is bounded.
-func (f *flight[V]) background() {
-	s := &f.cache.shards[shardIndex(f.key, len(f.cache.shards))]
-	s.flights.DoChan(f.name(), func() (any, error) { return f.fly(true), nil })
-}
-
-// fly loads the key. Unless it is to refresh, it looks in memory once more: the
-// flight before may have landed between the caller's lookup and this one's start.
-func (f *flight[V]) fly(refresh bool) answer[V] {
-	c := f.cache
-	began := c.forgets.clock.Load()
-	if !refresh {
-		if a, ok := f.fromMemory(); ok {
-			return a
-		}
-	}
-	value, expires, err := f.run()
-	tags := f.slots
-	if tagged, ok := any(value).(Tagged); err == nil && ok {
-		tags = slices.Clone(tags)
-		for _, tag := range tagged.Tags() {
-			tags = append(tags, slotOf(tag))
-		}
-	}
-	a := answer[V]{value: value, result: Miss, err: err, began: began, slots: tags}
-	if err == nil && !c.store(f.key, value, expires, began, tags) {
-		var zero V
-		a.value, a.err = zero, ErrExpired
-	}
-	f.settle(&a)
 	return a
 }
 
-// run runs the load, within the bounds on their number and time.
-func (f *flight[V]) run() (value V, expires time.Time, err error) {
+// land loads the key. Unless it is in the background, it looks in memory once more: the
+// flight before may have landed between the caller's lookup and this one's start.
+func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 	c := f.cache
-	if limit := c.policy.MaxVerifies; c.inFlight.Add(1) > int64(limit) && limit > 0 {
-		c.inFlight.Add(-1)
-		return value, expires, ErrBusy
+	began := c.forgets.Clock()
+	if p != background {
+		if a, _, ok := f.fromMemory(false); ok { // what that starts would be this flight
+			return a
+		}
 	}
-	type loaded struct {
-		value   V
-		expires time.Time
+	if probe {
+		c.owner.probing(1)
+		defer c.owner.probing(-1)
 	}
+	a := answer[V]{result: Miss, began: began, tags: f.tags}
+	if left := c.owner.delayed(c.now()); left > 0 {
+		return f.notLoaded(a, newWaitError(left))
+	}
+	slot := c.slots.take(p, c.policy.Patience, c.policy.VerifyTimeout)
+	if slot == nil {
+		return f.notLoaded(a, ErrBusy)
+	}
+	of, number, ok := f.shard.begin(f.key, c.now())
+	if !ok {
+		<-slot
+		return f.notLoaded(a, ErrBusy)
+	}
+	defer f.shard.release(f.key, of)
+	l := f.run(of, slot)
+	f.learn(&l, probe)
+	if a.err = l.err; l.verdict == found { // a value that comes with an error is none
+		a.value, a.tags = l.value, l.tags
+	}
+	if !of.apply(number, l.verdict, func() { f.settle(&a, &l) }) {
+		a.again = true
+	}
+	return a
+}
+
+// run runs the load within the bound on its time. What it returns has been judged
+// in there, too: that calls methods which may do anything.
+func (f *flight[V]) run(of *loads, slot chan struct{}) loaded[V] {
+	c := f.cache
+	c.inFlight.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), c.policy.VerifyTimeout)
 	defer cancel()
-	l, err := Call(ctx, func(ctx context.Context) (l loaded, err error) {
-		defer c.inFlight.Add(-1) // not before: one that was abandoned still runs
-		l.value, l.expires, err = f.load(ctx)
-		return l, err
+	l, err := catch.Call(ctx, func(ctx context.Context) (l loaded[V], _ error) {
+		defer func() { // not before: one that was abandoned still runs
+			f.shard.end(f.key, of)
+			c.inFlight.Add(-1)
+			<-slot
+		}()
+		l.value, l.expires, l.err = f.load(ctx)
+		l.timedOut = l.err != nil && ctx.Err() != nil && errors.Is(l.err, context.DeadlineExceeded)
+		f.judge(&l)
+		return l, nil
 	})
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
-		err = errors.Join(err, ErrUnavailable)
+	if err == nil {
+		return l
 	}
-	if err != nil { // a value that comes with an error is none
-		return value, expires, err
+	l = loaded[V]{err: err, verdict: unclear}
+	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		l.timedOut = true
+		f.judge(&l)
 	}
-	return l.value, l.expires, nil
+	return l
 }
 
-// settle does what an error asks for: it remembers a refusal, drops an entry that
-// was refused, or serves it stale.
-func (f *flight[V]) settle(a *answer[V]) {
-	if a.err == nil {
-		return
+// judge fills in what follows from what was loaded.
+func (f *flight[V]) judge(l *loaded[V]) {
+	if l.timedOut {
+		l.err = errors.Join(l.err, ErrUnavailable)
 	}
+	l.verdict, l.tags = judge(l.err), f.tags
+	if l.verdict == unavailable {
+		l.delay = retryAfter(l.err)
+	}
+	if tagged, ok := any(l.value).(Tagged); ok && l.verdict == found {
+		own := tagged.Tags()
+		l.tags = append(append(make([]Tag, 0, len(f.tags)+len(own)), f.tags...), own...)
+		l.holder = tagged.Holder()
+	}
+}
+
+// notLoaded answers a call that may not load: stale, if the owner is away.
+func (f *flight[V]) notLoaded(a answer[V], err error) answer[V] {
+	c := f.cache
+	a.err = err
+	e, ok := c.values.get(f.key)
+	if !ok || !c.usable(e) {
+		return a
+	}
+	now := c.now()
+	c.postpone(e, now, false)
+	if c.owner.away(now) {
+		return e.answer(Stale)
+	}
+	return a
+}
+
+// learn takes from a load what it says about the owner. A key that is not in memory
+// may be junk: that it is refused can be known without the owner, and that the owner
+// fails over it says nothing about others.
+func (f *flight[V]) learn(l *loaded[V], probe bool) {
 	c := f.cache
 	e, held := c.values.get(f.key)
-	held = held && c.usable(e)
+	now := c.now()
+	if l.delay > 0 {
+		c.owner.delay(now, l.delay)
+	}
 	switch {
-	case errors.Is(a.err, ErrRejected), errors.Is(a.err, ErrRefused), errors.Is(a.err, ErrExpired):
-		c.values.delete(f.key)
-		if c.refusals != nil && errors.Is(a.err, ErrRejected) && !c.forgets.since(a.began, a.slots) {
-			c.refusals.put(f.key, refusal{a.slots, a.began}, c.policy.NegativeTTL)
+	case l.verdict == found:
+		c.owner.answered()
+	case !held:
+	case l.verdict == unavailable:
+		c.owner.failed(now, &e.blame)
+		if probe && !l.timedOut {
+			c.owner.refused()
 		}
-	case held:
-		now := c.now()
-		e.refresh.Store(now + retryRefresh)
-		e.away.note(now, a.err)
-		if errors.Is(a.err, ErrUnavailable) {
-			a.value, a.result, a.err, a.slots, a.began = e.value, Stale, nil, e.slots, e.began
-		}
-	}
-}
-
-const (
-	// retryRefresh is how long a failed background refresh is not tried again.
-	retryRefresh = time.Second
-	// outageMemory is how long after a failure the owner is taken to be away still,
-	// so that a stale entry is served without waiting for another failure.
-	outageMemory = time.Second
-	// probeEvery is how often it is asked meanwhile.
-	probeEvery = 250 * time.Millisecond
-)
-
-// away is what is known of the owner of one entry being away. It is kept for each
-// entry, so that one that its owner fails over keeps no other from being verified.
-type away struct {
-	until atomicTime // 0: it answers
-	probe atomicTime
-}
-
-// now reports whether the owner is away, and whether it is this caller's turn to ask
-// it in the background.
-func (a *away) now(now, timeout time.Duration) (away, probe bool) {
-	until := a.until.Load()
-	if now >= until {
-		return false, false
-	}
-	if !a.probe.claim(now) {
-		return true, false
-	}
-	a.probe.Store(now + probeEvery)
-	// Until the probe is back, nobody needs to wait for it.
-	a.until.ns.CompareAndSwap(int64(until), int64(max(until, now+timeout+outageMemory)))
-	return true, true
-}
-
-// note learns from a load that failed. ErrBusy says nothing about the owner.
-func (a *away) note(now time.Duration, err error) {
-	switch {
-	case errors.Is(err, ErrBusy):
-	case errors.Is(err, ErrUnavailable):
-		a.until.Store(now + outageMemory)
 	default:
-		a.until.Store(0)
+		c.owner.answered()
+	}
+}
+
+// settle does what the answer asks for: it stores a value, remembers a refusal, drops
+// an entry that was refused, or serves it stale.
+func (f *flight[V]) settle(a *answer[V], l *loaded[V]) {
+	c := f.cache
+	if l.verdict == found && !c.store(f.key, l, a.began) {
+		var zero V
+		a.value, a.err, l.verdict = zero, ErrExpired, forbidden
+	}
+	switch l.verdict {
+	case found:
+	case notFound, forbidden:
+		if c.forgets.Since(a.began, a.tags...) {
+			return // there may be a newer entry
+		}
+		c.values.delete(f.key)
+		if c.refusals != nil && l.verdict == notFound && len(a.tags) <= maxRefusalTags {
+			c.refusals.put(f.key, refusal{a.tags, a.began}, c.policy.NegativeTTL, Tag{})
+		}
+	case unavailable, unclear:
+		e, held := c.values.get(f.key)
+		if !held || !c.usable(e) {
+			return
+		}
+		c.postpone(e, c.now(), l.verdict == unavailable)
+		if l.verdict == unavailable {
+			*a = e.answer(Stale)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -9,8 +10,12 @@ import (
 const (
 	// DefaultVerifyTimeout bounds one load where [Policy] names no bound.
 	DefaultVerifyTimeout = 5 * time.Second
+	// DefaultPatience is how long a caller waits where a stale value is allowed.
+	DefaultPatience = 250 * time.Millisecond
 	// DefaultMaxEntries bounds a cache where [Policy] names no bound.
 	DefaultMaxEntries = 100_000
+	// DefaultMaxVerifies bounds the loads in flight where [Policy] names no bound.
+	DefaultMaxVerifies = 256
 )
 
 // Policy says what a [Cache] keeps, and for how long. The zero value is not
@@ -20,7 +25,7 @@ type Policy struct {
 	// TTL is how long a loaded value is served without loading it again; > 0. A
 	// value that expires earlier is served until then, and a hit extends nothing.
 	TTL time.Duration
-	// NegativeTTL is how long a key whose load was rejected is refused from
+	// NegativeTTL is how long a key whose load found nothing is refused from
 	// memory. By default, 0, not at all.
 	NegativeTTL time.Duration
 	// RefreshAfter is the age from which a hit also starts a load in the background,
@@ -32,6 +37,9 @@ type Policy struct {
 	// is still served while loads fail with ErrUnavailable or take too long. By
 	// default, 0, not at all.
 	StaleIfError time.Duration
+	// Patience is how long a caller waits for a load when a stale value could be
+	// served, which it gets then, while the load goes on. By default DefaultPatience.
+	Patience time.Duration
 	// VerifyTimeout bounds one load, whoever waits for it. By default
 	// DefaultVerifyTimeout.
 	VerifyTimeout time.Duration
@@ -39,10 +47,19 @@ type Policy struct {
 	// the bound, one that has not been used for long makes room. By default
 	// DefaultMaxEntries.
 	MaxEntries int
+	// MaxPerSubject bounds the values of one holder ([Tagged]; the interceptor's is the
+	// subject), so that one who varies what it sends displaces nobody. Beyond it, a
+	// value is served and not kept. Holders are told apart by a digest, so it may be a
+	// few less for some. By default a hundredth of MaxEntries, but 32 at least: room
+	// for the tokens of a service account.
+	MaxPerSubject int
 	// MaxVerifies bounds the loads in flight at once, those that were abandoned but
-	// still run included: beyond it a call that needs one gets ErrBusy, or a stale
-	// value, at once. Values in memory are served all the same. By default, 0, there
-	// is no bound.
+	// still run included; [Cache.Recheck] has a quarter as many on top. Beyond it a
+	// call that needs one gets ErrBusy at once. If it has a stale value, it waits for
+	// Patience and may take one of Recheck's; then it gets ErrBusy, too, unless the owner
+	// is known to be away: having too much to do is no reason to serve what may have
+	// ended. Values within their TTL are served all the same. By default
+	// DefaultMaxVerifies.
 	MaxVerifies int
 }
 
@@ -65,17 +82,22 @@ func (p Policy) withDefaults() (Policy, error) {
 	if p.MaxVerifies < 0 {
 		errs = append(errs, fmt.Errorf("cache: MaxVerifies must not be negative, got %d", p.MaxVerifies))
 	}
+	if p.MaxPerSubject < 0 {
+		errs = append(errs, fmt.Errorf("cache: MaxPerSubject must not be negative, got %d", p.MaxPerSubject))
+	}
+	if p.Patience < 0 {
+		errs = append(errs, fmt.Errorf("cache: Patience must not be negative, got %v", p.Patience))
+	}
 	if p.VerifyTimeout < 0 {
 		errs = append(errs, fmt.Errorf("cache: VerifyTimeout must not be negative, got %v", p.VerifyTimeout))
 	}
 	if p.MaxEntries < 0 {
 		errs = append(errs, fmt.Errorf("cache: MaxEntries must not be negative, got %d", p.MaxEntries))
 	}
-	if p.VerifyTimeout == 0 {
-		p.VerifyTimeout = DefaultVerifyTimeout
-	}
-	if p.MaxEntries == 0 {
-		p.MaxEntries = DefaultMaxEntries
-	}
+	p.VerifyTimeout = cmp.Or(p.VerifyTimeout, DefaultVerifyTimeout)
+	p.Patience = cmp.Or(p.Patience, DefaultPatience)
+	p.MaxEntries = cmp.Or(p.MaxEntries, DefaultMaxEntries)
+	p.MaxVerifies = cmp.Or(p.MaxVerifies, DefaultMaxVerifies)
+	p.MaxPerSubject = cmp.Or(p.MaxPerSubject, max(p.MaxEntries/100, 32))
 	return p, errors.Join(errs...)
 }

@@ -26,8 +26,9 @@ var ErrUnavailable = refusal.ErrUnavailable
 // that is good, and return soon after ctx ends. ctx is that of the call.
 // Implementations must be safe to call concurrently.
 //
-// An error fails the call before it is sent: with the status that the error wraps; with
-// Unavailable if it wraps [ErrUnavailable], a net.Error or context.DeadlineExceeded;
+// An error fails the call before it is sent: with Unavailable if it wraps [ErrUnavailable]
+// or is one that network connections, HTTP clients or database drivers return in an
+// outage, as interceptor.VerifyFunc has it; with the status that it wraps, if any;
 // otherwise with Unauthenticated. grpc turns some codes into Internal (gRFC A54).
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
@@ -50,14 +51,15 @@ func (s staticToken) Token(context.Context) (string, error) { return s(), nil }
 // Format implements [fmt.Formatter], without the token.
 func (staticToken) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("StaticToken")) }
 
-// Credentials put a session's token on outgoing calls. They are a
-// credentials.PerRPCCredentials, for grpc.WithPerRPCCredentials and
-// grpc.PerRPCCredentials, which add the token to whatever the call carries already. As
-// interceptors they replace an Authorization, or a Cookie, that the call carries, so
-// that none of its caller's goes along. Use one or the other.
+// Credentials put a session's token on outgoing calls. Use them in one of two ways:
 //
-// They are made by [NewBearer] and [NewCookie], are safe for
-// concurrent use, start no goroutine and keep no token but a [StaticToken].
+//   - with the options of [Credentials.DialOptions] they replace an Authorization, or a
+//     Cookie, that the call carries, so that none of its caller's goes along
+//   - as credentials.PerRPCCredentials, for grpc.WithPerRPCCredentials and
+//     grpc.PerRPCCredentials, they add the token to whatever the call carries already
+//
+// They are made by [NewBearer] and [NewCookie], are safe for concurrent use, start no
+// goroutine and keep no token but a [StaticToken].
 type Credentials struct {
 	key, prefix string
 	check       func(token string) error
@@ -80,7 +82,7 @@ func NewBearer(source TokenSource, opts ...Option) (*Credentials, error) {
 // name or a static token that is not makes this fail, another token the call. Nothing is escaped: the
 // token is what stands in the Set-Cookie of the session's owner.
 func NewCookie(name string, source TokenSource, opts ...Option) (*Credentials, error) {
-	if !isCookieName(name) || len(name) > maxCredential {
+	if !isToken(name) || len(name) > maxCredential {
 		return nil, fmt.Errorf("clientauth: NewCookie: %q is no name of a cookie", name)
 	}
 	return newCredentials("NewCookie", &Credentials{
@@ -121,29 +123,33 @@ func (c *Credentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[
 // [WithInsecureTransport] was given.
 func (c *Credentials) RequireTransportSecurity() bool { return !c.insecure }
 
-// DialOptions returns both interceptors, so that neither is forgotten, as options for
-// grpc.NewClient.
-func (c *Credentials) DialOptions() []grpc.DialOption { return prepareFunc(c.prepare).dialOptions() }
-
-// UnaryClientInterceptor returns the interceptor for unary calls.
-func (c *Credentials) UnaryClientInterceptor() grpc.UnaryClientInterceptor {
-	return prepareFunc(c.prepare).unary
+// DialOptions returns the options for grpc.NewClient by which every call of the
+// connection carries the token, and no other credential of its kind: neither in the call's
+// metadata nor in the credentials among its options. No other interceptor can take the
+// token away. One that runs later and puts metadata under the same name fails the call.
+func (c *Credentials) DialOptions() []grpc.DialOption {
+	sent := &carrier{
+		sends:     func(key string) bool { return headername.Is(key, c.key) },
+		withholds: func(string) bool { return false },
+		begin:     func(ctx context.Context) (context.Context, error) { return ctx, nil },
+		header:    c.secured,
+		contested: refusal.CredentialUnavailable,
+	}
+	return sent.dialOptions()
 }
 
-// StreamClientInterceptor returns the interceptor for streams of all kinds.
-func (c *Credentials) StreamClientInterceptor() grpc.StreamClientInterceptor {
-	return prepareFunc(c.prepare).stream
+// secured is GetRequestMetadata where grpc has not checked the connection before.
+func (c *Credentials) secured(ctx context.Context) (map[string]string, error) {
+	if c.RequireTransportSecurity() {
+		if err := checkSecurity(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c.GetRequestMetadata(ctx)
 }
 
 // Format implements [fmt.Formatter]: a fixed text, since the token may be in here.
 func (*Credentials) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Credentials")) }
-
-func (c *Credentials) prepare(ctx context.Context, opts []grpc.CallOption) (context.Context, []grpc.CallOption, error) {
-	ctx, opts = attach(ctx, opts, c, func(key string) bool {
-		return strings.EqualFold(key, c.key) || strings.EqualFold(key, headername.GatewayPrefix+c.key)
-	})
-	return ctx, opts, nil
-}
 
 func checkBearer(token string) error {
 	if !isVisible(token) || strings.Contains(token, ",") || len(token) > maxCredential {
@@ -179,8 +185,8 @@ func isVisible(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' })
 }
 
-// isCookieName reports whether s is a token of RFC 9110 §5.6.2.
-func isCookieName(s string) bool {
+// isToken reports whether s is a token of RFC 9110 §5.6.2.
+func isToken(s string) bool {
 	return isVisible(s) && !strings.ContainsAny(s, `"(),/:;<=>?@[\]{}`)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 )
 
@@ -25,6 +26,8 @@ type config struct {
 	header     string
 	secrets    []string // one, or none
 	required   bool
+	withheld   []string // beside those of withheldByDefault
+	passed     []string // of those
 }
 
 func newConfig(opts []Option) config {
@@ -78,6 +81,54 @@ func WithSecretHeader(name string) Option {
 // MISSING_CREDENTIALS, before it is sent. By default it is made without one.
 func WithRequiredIdentity() Option {
 	return forwarding("WithRequiredIdentity", func(c *config) { c.required = true })
+}
+
+// withheldByDefault are where clients put credentials of their own.
+var withheldByDefault = []string{"authorization", "cookie", "proxy-authorization", "x-session-token"}
+
+// WithWithheldHeaders names more metadata, in any case, that a Forwarder takes away from the
+// calls it sees, with its aliases: where the service's own callers put a credential
+// that metadata.HeaderToken reads, for example, or a proxy in front puts an access token.
+// By default they are authorization, cookie, proxy-authorization and x-session-token. What
+// cannot be the name of a header, and one that [WithPassedHeaders] names too, makes
+// [NewForwarder] fail.
+func WithWithheldHeaders(names ...string) Option {
+	names = slices.Clone(names)
+	return forwarding("WithWithheldHeaders", func(c *config) { c.withheld = slices.Concat(c.withheld, names) })
+}
+
+// WithPassedHeaders names those of authorization, cookie, proxy-authorization and
+// x-session-token that a Forwarder leaves in the metadata of calls, in any case. By default
+// it leaves none: whoever receives a user's credential can use it anywhere in the user's
+// name. Where the other side needs a credential of the service itself, use a
+// [Credentials] rather than this. Another name makes [NewForwarder] fail.
+func WithPassedHeaders(names ...string) Option {
+	names = slices.Clone(names)
+	return forwarding("WithPassedHeaders", func(c *config) { c.passed = slices.Concat(c.passed, names) })
+}
+
+// withholding returns the names of headers that do not go along, as headername.Is takes them.
+func (c *config) withholding() ([]string, error) {
+	var errs []error
+	withheld := slices.Clone(withheldByDefault)
+	for _, name := range c.passed {
+		plain := headername.Plain(name)
+		if !slices.Contains(withheldByDefault, plain) {
+			errs = append(errs, fmt.Errorf("clientauth: WithPassedHeaders: %q is not withheld", name))
+		}
+		withheld = slices.DeleteFunc(withheld, func(other string) bool { return other == plain })
+	}
+	for _, name := range c.withheld {
+		plain := headername.Plain(name)
+		switch {
+		case !isToken(name):
+			errs = append(errs, fmt.Errorf("clientauth: WithWithheldHeaders: %q is no name of a header", name))
+		case slices.ContainsFunc(c.passed, func(other string) bool { return headername.Plain(other) == plain }):
+			errs = append(errs, fmt.Errorf("clientauth: WithWithheldHeaders: %q is passed by WithPassedHeaders", name))
+		}
+		withheld = append(withheld, plain)
+	}
+	return withheld, errors.Join(errs...)
 }
 
 // onlyForwarding returns an error for each option that means nothing to Credentials.

@@ -1,8 +1,6 @@
 package e2e_test
 
 import (
-	"context"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +22,7 @@ func newBetterAuth(t *testing.T, o *owner, opts []betterauth.Option, more ...int
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dial(t, newAuth(t, v.Verify, v.Map, append(more, interceptor.WithExtractors(v.Extractors()...))...))
+	return dial(t, newAuth(t, v.Verify, v.Map, append(more, interceptor.WithExtractors(v.Extractors()...), interceptor.WithKeyHeaders(v.KeyHeaders()...))...))
 }
 
 func TestBetterAuthLetsIn(t *testing.T) {
@@ -155,9 +153,7 @@ func TestBetterAuthThatCannotBeAsked(t *testing.T) {
 			"enabled": true, "window": 60, "max": 100, "customRules": map[string]any{"/get-session": map[string]any{"window": 60, "max": 2}},
 		}})
 		ada := o.signUp(t, "ada")
-		c := newBetterAuth(t, o, []betterauth.Option{betterauth.WithClientAddress(func(_ context.Context, header http.Header) string {
-			return header.Get("X-Real-IP")
-		})}, interceptor.WithKeyHeaders("X-Real-IP"))
+		c := newBetterAuth(t, o, []betterauth.Option{betterauth.WithClientAddress("X-Real-IP", 1)})
 		for range 2 {
 			c.accept(t, ada.id, "cookie", ada.cookie(), "x-real-ip", "192.0.2.1")
 		}

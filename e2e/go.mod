@@ -3,7 +3,7 @@ module github.com/grpc-sessionauth/sessionauth/e2e
 go 1.26.0
 
 require (
-	github.com/grpc-sessionauth/sessionauth v0.0.0
+	github.com/grpc-sessionauth/sessionauth v0.1.0
 	github.com/jackc/pgx/v5 v5.12.0
 	go.uber.org/goleak v1.3.0
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b
@@ -25,7 +25,7 @@ require (
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.33.0
-	github.com/grpc-sessionauth/sessionauth/examples/betterauth v0.0.0
+	github.com/grpc-sessionauth/sessionauth/examples/betterauth v0.1.0
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect

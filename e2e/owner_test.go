@@ -65,6 +65,9 @@ func (o *owner) request(t *testing.T, method, path string, body any, pairs ...st
 	for i := 0; i < len(pairs); i += 2 {
 		request.Header.Set(pairs[i], pairs[i+1])
 	}
+	if host := request.Header.Get("Host"); host != "" {
+		request.Host = host
+	}
 	response, err := o.client.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -98,9 +101,15 @@ type account struct {
 // signUp makes an account.
 func (o *owner) signUp(t *testing.T, name string) account {
 	t.Helper()
+	return o.signUpAt(t, "", name)
+}
+
+// signUpAt makes an account at a better-auth that goes by this host; empty: any.
+func (o *owner) signUpAt(t *testing.T, host, name string) account {
+	t.Helper()
 	a := o.post(t, "/api/auth/sign-up/email", map[string]any{
 		"name": name, "email": name + "@example.com", "password": "a long password",
-	})
+	}, "Host", host)
 	var signedUp struct {
 		Token string `json:"token"`
 		User  struct {

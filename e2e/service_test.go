@@ -32,7 +32,7 @@ func (service) UnaryCall(ctx context.Context, _ *grpc_testing.SimpleRequest) (*g
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(identity{who.Subject, who.Name, who.Roles, who.Claims, who.ExpiresAt})
+	body, err := json.Marshal(identity{who.Subject, who.Name, who.Roles, who.Claims, who.ExpiresAt, who.SessionID})
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +45,7 @@ type identity struct {
 	Roles         []string
 	Claims        map[string]any
 	ExpiresAt     time.Time
+	SessionID     string
 }
 
 func register(server *grpc.Server) { grpc_testing.RegisterTestServiceServer(server, service{}) }
@@ -54,7 +55,7 @@ func newAuth[S any](
 	t *testing.T, verify interceptor.VerifyFunc[S], mapSession interceptor.MapFunc[S], opts ...interceptor.Option,
 ) *interceptor.Authenticator {
 	t.Helper()
-	auth, err := interceptor.NewSessionAuth(verify, mapSession, append(opts, interceptor.WithKeyHeaders())...)
+	auth, err := interceptor.NewSessionAuth(verify, mapSession, append([]interceptor.Option{interceptor.WithKeyHeaders()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,25 +2,20 @@ package interceptor
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"net/http"
-	"reflect"
 	"runtime"
-	"runtime/debug"
-	"sync/atomic"
-	"time"
+	"slices"
 	"weak"
 
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
-	"github.com/grpc-sessionauth/sessionauth/internal/method"
-	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
-	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -32,7 +27,7 @@ import (
 // token is the credential that the first successful extractor found, header the
 // header of the request; see [WithKeyHeaders] for how much of it. Both belong to
 // the callback. Behind a cache ctx is not that of the call: it ends after
-// Policy.VerifyTimeout and carries the trace and the baggage of the call, and what
+// Policy.VerifyTimeout and carries the trace of the call, and what
 // [WithKeyContext] carries over. Without a cache it is a child of the call's, bounded
 // by cache.DefaultVerifyTimeout. Implementations must be safe to call
 // concurrently, should return soon after ctx ends (they are abandoned then), and
@@ -48,34 +43,22 @@ type MapFunc[S any] func(ctx context.Context, session S) (*authcontext.AuthConte
 // Authenticator authenticates calls by their session. It is made by
 // [NewSessionAuth], is safe for concurrent use, and needs no closing.
 type Authenticator struct {
-	front
+	guard
 
 	// The callbacks, their type forgotten: an Authenticator is not generic.
 	verify     func(ctx context.Context, token string, header http.Header) (any, error)
 	mapSession func(ctx context.Context, session any) (*authcontext.AuthContext, error)
 
-	cache       *cache.Cache[*identity] // nil: none
-	extractors  []extractor
-	keyHeaders  []headerName
-	restricted  bool // the verifier gets only what is in the key
-	carry       func(from, to context.Context) (context.Context, string)
-	origins     []string // nil: any
-	instruments *telemetry.Instruments
-	unbounded   bool          // streams outlive their sessions
-	recheck     time.Duration // 0: not
-	streams     streams
-	forgotten   atomic.Uint64 // counts what was forgotten
-	broadcast   Broadcast     // nil: none
-}
-
-// identity is what one verification found out. It is shared and never modified.
-type identity struct {
-	*authcontext.Identity
-
-	// The verification's span, for links to it, in 25 bytes: a cache holds many.
-	traceID trace.TraceID
-	spanID  trace.SpanID
-	flags   trace.TraceFlags
+	cache        *cache.Cache[*identity] // nil: none
+	uncached     *uncached               // nil with a cache
+	forgotten    forgotten
+	extractors   []extractor
+	keyHeaders   []headerName
+	reads        []headerName // that are read on every call, each once
+	readsCookies bool         // an extractor reads the Cookie header
+	readsAll     bool         // an extractor reads the whole header
+	tagger       tagger
+	streams      openStreams
 }
 
 // NewSessionAuth returns an Authenticator that verifies sessions with verify and
@@ -83,24 +66,14 @@ type identity struct {
 // a bearer token or a cookie, and each one is verified. The error names every
 // option that is not valid.
 func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...Option) (*Authenticator, error) {
+	a := &Authenticator{}
 	c := newConfig(opts)
-	a := &Authenticator{carry: c.carry, restricted: c.restricted, origins: c.origins}
-	a.optional, a.unbounded, a.recheck, a.broadcast = c.optional, c.unbounded, c.recheck, c.broadcast
-	var errs [7]error
-	errs[6] = errors.Join(c.errs...)
+	errs := []error{misplaced(c.ofGateway, "NewSessionAuth", "NewGatewayAuth")}
 	if verify == nil || mapSession == nil {
-		errs[0] = errors.New("interceptor: NewSessionAuth needs a verify and a map callback")
+		errs = append(errs, errors.New("interceptor: NewSessionAuth needs a verify and a map callback"))
 	}
-	a.extractors, errs[1] = parseExtractors(c.extractors)
-	a.keyHeaders, errs[2] = parseKeyHeaders(c.keyHeaders)
-	if a.skip, errs[3] = method.NewSet(c.skip); errs[3] != nil {
-		errs[3] = prefixed(errs[3])
-	}
-	a.instruments, errs[4] = telemetry.New(c.tracers, c.meters)
-	if c.policy != nil {
-		a.cache, errs[5] = cache.New[*identity](*c.policy)
-	}
-	if err := errors.Join(errs[:]...); err != nil {
+	errs = append(errs, a.init(c, "Authenticator", a), a.prepare())
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	a.verify = func(ctx context.Context, token string, header http.Header) (any, error) {
@@ -118,6 +91,48 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 		a.broadcast.Subscribe(a.apply)
 	}
 	return a, a.observe()
+}
+
+// prepare works out what every call needs. The error names every option that is not valid.
+func (a *Authenticator) prepare() error {
+	var errs [4]error
+	a.extractors, errs[0] = parseExtractors(a.config.extractors)
+	a.keyHeaders, errs[1] = parseKeyHeaders(a.config.keyHeaders)
+	a.reads = []headerName{authorization, cookie}
+	for i := range a.extractors {
+		e := &a.extractors[i]
+		a.readsAll = a.readsAll || e.source == nil
+		a.readsCookies = a.readsCookies || e.header == cookie
+		if e.source != nil && !slices.Contains(a.reads, e.header) {
+			a.reads = append(a.reads, e.header)
+		}
+	}
+	for _, name := range a.keyHeaders {
+		if !slices.Contains(a.reads, name) {
+			a.reads = append(a.reads, name)
+		}
+	}
+	a.tagger, errs[2] = newTagger(a.busSecret)
+	if a.policy == nil {
+		a.uncached = newUncached()
+		a.forgotten = a.uncached
+		return errors.Join(errs[:]...)
+	}
+	a.cache, errs[3] = cache.New[*identity](*a.policy)
+	a.forgotten = a.cache
+	return errors.Join(errs[:]...)
+}
+
+// newTagger returns a tagger with a key of this process, or of all that share a secret.
+func newTagger(secret string) (tagger, error) {
+	var k tagger
+	if secret == "" {
+		_, err := rand.Read(k[:])
+		return k, err
+	}
+	derived, err := hkdf.Key(sha256.New, []byte(secret), nil, "sessionauth tags", len(k))
+	copy(k[:], derived)
+	return k, err
 }
 
 // observe reports the cache's size for as long as the cache is in use: there is
@@ -148,54 +163,37 @@ func (a *Authenticator) Stats() cache.Stats {
 	return a.cache.Stats()
 }
 
-// Format implements [fmt.Formatter]: a fixed text, since what is in here is in use
-// and holds sessions.
-func (*Authenticator) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Authenticator")) }
+// Authentication is what Authenticate found out about a request.
+type Authentication struct {
+	// Identity is who calls, with the session. It is shared and must not be modified. It is
+	// nil for nobody, which only [WithOptionalAuth] allows.
+	Identity *authcontext.Identity
+	// ResponseHeader is what the callbacks handed back for this caller with
+	// [SetResponseHeader]; nil for nothing. It is there with an error, too.
+	ResponseHeader http.Header
+}
 
 // Authenticate authenticates a request by its header: that of an HTTP request, or
-// one that [authmd.Header] made. It is what the interceptors do, without gRPC, and
+// one that authmd.Header made. It is what the interceptors do, without gRPC, and
 // knows no skipped methods. header is not modified or retained.
 //
-// The errors are those of the interceptors. The identity, which is shared and must
-// not be modified, is nil with a nil error only with [WithOptionalAuth], when
-// header carries no credential.
-func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (*authcontext.AuthContext, error) {
-	id, err := a.authenticate(ctx, &request{
-		headers: &supplied{authmd.Clean(header), append([]string(nil), header["Host"]...)},
-	})
-	if id == nil {
-		return nil, err
+// The errors are those of the interceptors.
+func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
+	r := &request{headers: &supplied{header}}
+	id, refused := a.authenticate(ctx, r)
+	found := Authentication{ResponseHeader: r.responseHeader()}
+	if refused != nil {
+		return found, refused
 	}
-	return id.AuthContext(), nil
+	if id != nil {
+		found.Identity = id.Identity
+	}
+	return found, nil
 }
 
-// authenticate returns the identity of a call, or why it is refused. Without a
-// credential, where that is allowed, both are nil.
-func (a *Authenticator) authenticate(ctx context.Context, r *request) (*identity, error) {
-	id, result, refused := a.decide(ctx, r)
-	if result == telemetry.Miss || result == telemetry.Verified || result == telemetry.Stale {
-		r.respond(ctx)
-	}
-	switch {
-	case refused != nil:
-		a.instruments.Record(ctx, result, refused.Type, refused.By)
-		return nil, refused
-	case result == telemetry.Shared:
-		a.instruments.Record(ctx, result, telemetry.NoError, id.verifiedBy())
-	default:
-		a.instruments.Record(ctx, result, telemetry.NoError, trace.SpanContext{})
-	}
-	return id, nil
-}
-
-// decide is authenticate with how the answer was come by.
-func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, result telemetry.Result, refused *refusal.Refusal) {
-	defer func() {
-		if r := recover(); r != nil {
-			id, result, refused = nil, telemetry.Rejected, a.panicked(ctx)
-		}
-	}()
-	refused = a.read(ctx, r)
+// identify implements way.
+func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal) {
+	refused := a.read(ctx, r)
 	switch {
 	case refused != nil:
 		return nil, telemetry.Rejected, refused
@@ -204,76 +202,46 @@ func (a *Authenticator) decide(ctx context.Context, r *request) (id *identity, r
 	case r.token == "":
 		return nil, telemetry.Rejected, refusal.MissingCredentials
 	}
-	return a.identify(ctx, r)
+	id, result, refused := a.find(ctx, r, false)
+	if result == telemetry.Miss || result == telemetry.Verified || result == telemetry.Stale {
+		r.respond(ctx)
+	}
+	return id, result, refused
 }
 
-// again is identify for an open stream, which is counted once only.
+// watched implements way. A stream that could not be found by a Forget is not opened.
+func (a *Authenticator) watched(ctx context.Context, r *request) (watched, *refusal.Refusal) {
+	tags, err := a.tagsBounded(ctx, r)
+	if err != nil {
+		return watched{}, a.notFound(ctx)
+	}
+	return watched{
+		again:   func(ctx context.Context) (*identity, *refusal.Refusal) { return a.again(ctx, r) },
+		recheck: a.recheck, streams: &a.streams, tags: tags,
+	}, nil
+}
+
+// clock implements way.
+func (a *Authenticator) clock() uint64 { return a.forgotten.Clock() }
+
+// again verifies the session of an open stream, which is counted once only.
 func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, refused *refusal.Refusal) {
+	returned := false
 	defer func() {
-		if r := recover(); r != nil {
-			id, refused = nil, a.panicked(ctx)
+		if p := recover(); p != nil || !returned {
+			id, refused = nil, refusal.VerificationFailed
+			a.report(ctx, refused, errNotShown, nil)
 		}
 	}()
-	id, _, refused = a.identify(ctx, r)
+	id, _, refused = a.find(ctx, r, true)
+	returned = true
 	return id, refused
 }
 
-// panicked is the failure of a call in which an Extractor or the func of
-// WithKeyContext panicked. What it said may hold the credential.
-func (a *Authenticator) panicked(ctx context.Context) *refusal.Refusal {
-	telemetry.RecordException(ctx, redact.Exception(&cache.PanicError{Value: "not shown", Stack: debug.Stack()}, nil))
-	return refusal.VerificationFailed
-}
-
-// identify returns the identity behind the credentials of a call.
-func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal) {
-	if a.cache == nil {
-		id, refused := a.verifyAlone(ctx, r)
-		return id, telemetry.Verified, refused
+// AuthContext returns who calls, nil for nobody. It must not be modified.
+func (a Authentication) AuthContext() *authcontext.AuthContext {
+	if a.Identity == nil {
+		return nil
 	}
-	if id, ok := a.cache.Get(r.key); ok {
-		return id, telemetry.Hit, nil
-	}
-	id, how, err := a.cache.Do(ctx, r.key, func(fresh context.Context) (*identity, time.Time, error) {
-		id, err := a.resolve(r.responding(carryOver(fresh, ctx, r.carried)), r)
-		if err != nil {
-			return nil, time.Time{}, err
-		}
-		return id, id.AuthContext().ExpiresAt, nil
-	}, a.tags(r)...)
-	if err != nil {
-		return nil, resultOf(how), answered(ctx, err)
-	}
-	return id, resultOf(how), nil
-}
-
-func (id *identity) verifiedBy() trace.SpanContext {
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id.traceID, SpanID: id.spanID, TraceFlags: id.flags})
-}
-
-func resultOf(r cache.Result) telemetry.Result {
-	switch r {
-	case cache.Hit:
-		return telemetry.Hit
-	case cache.Shared:
-		return telemetry.Shared
-	case cache.Stale:
-		return telemetry.Stale
-	case cache.Negative:
-		return telemetry.Negative
-	case cache.Miss:
-	}
-	return telemetry.Miss
-}
-
-// isNil reports whether v is nil: an interface, or a pointer, map, slice, channel
-// or func in one.
-func isNil(v any) bool {
-	switch value := reflect.ValueOf(v); value.Kind() { //nolint:exhaustive // the others cannot be nil
-	case reflect.Invalid:
-		return true
-	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Func, reflect.UnsafePointer:
-		return value.IsNil()
-	}
-	return false
+	return a.Identity.AuthContext()
 }

@@ -156,7 +156,7 @@ func BenchmarkUnary(b *testing.B) {
 			reply, err := intercept(ctx, req, info, h)
 			if forgetful { // of another token, once this one is in memory
 				forgetful = false
-				a.Forget("another")
+				_ = a.Forget(context.Background(), "another")
 			}
 			return reply, err
 		})

@@ -184,9 +184,9 @@ func Example_forget() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	signOut := func(token string) {
+	signOut := func(ctx context.Context, token string) error {
 		delete(sessions, token) // at its owner first
-		auth.Forget(token)
+		return auth.Forget(ctx, token)
 	}
 
 	header := http.Header{"Authorization": {"Bearer token-of-bob"}}
@@ -194,13 +194,40 @@ func Example_forget() {
 		_, err := auth.Authenticate(context.Background(), header)
 		fmt.Println(status.Code(err))
 	}
-	signOut("token-of-bob")
+	if err := signOut(context.Background(), "token-of-bob"); err != nil {
+		log.Fatal(err)
+	}
 	_, err = auth.Authenticate(context.Background(), header)
 	fmt.Println(describe("", err))
 	// Output:
 	// OK
 	// OK
 	// Unauthenticated: invalid session
+}
+
+// A session by every spelling of its token: the cookie is signed, the store holds what is
+// before the signature.
+func Example_signedCookies() {
+	verify := func(_ context.Context, token string, _ http.Header) ([]string, error) {
+		return sessions[authmd.UnsignedToken(token)], nil // after a look at the signature
+	}
+	auth, err := interceptor.NewSessionAuth(verify, mapSession, interceptor.WithCache(cache.Policy{TTL: time.Hour}),
+		interceptor.WithExtractors(authmd.Named(authmd.Cookie("connect.sid"), authmd.UnsignedToken)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	header := http.Header{"Cookie": {"theme=dark; connect.sid=s%3Atoken-of-ada.c2lnbmF0dXJl"}}
+	for range 2 {
+		if _, err := auth.Authenticate(context.Background(), header); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := auth.Forget(context.Background(), "token-of-ada"); err != nil {
+		log.Fatal(err)
+	}
+	_, err = auth.Authenticate(context.Background(), header)
+	fmt.Println(err, auth.Stats().Misses, "verifications")
+	// Output: <nil> 2 verifications
 }
 
 // An owner that asks to be left alone for a while.
@@ -407,8 +434,9 @@ func Example_tenants() {
 		log.Fatal(err)
 	}
 	for _, tenant := range []string{"red", "blue", "red"} {
-		caller, err := auth.Authenticate(context.Background(),
+		found, err := auth.Authenticate(context.Background(),
 			http.Header{"Authorization": {"Bearer token"}, "X-Tenant": {tenant}})
+		caller := found.AuthContext()
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -440,7 +468,8 @@ func Example_tenantInContext() {
 	}
 	for _, tenant := range []string{"red", "blue"} {
 		ctx := context.WithValue(context.Background(), tenantInContext{}, tenant)
-		caller, err := auth.Authenticate(ctx, http.Header{"Authorization": {"Bearer token"}})
+		found, err := auth.Authenticate(ctx, http.Header{"Authorization": {"Bearer token"}})
+		caller := found.AuthContext()
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -3,9 +3,7 @@ package interceptor_test
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +16,6 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/clientauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
@@ -86,59 +83,6 @@ func TestGatewayTelemetry(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzTrustedSPIFFE: whoever is trusted is of the trust domain that the pattern names,
-// and below its path.
-func FuzzTrustedSPIFFE(f *testing.F) {
-	for _, pattern := range []string{"spiffe://trust.example/*", "spiffe://trust.example/ns/prod/*", "spiffe://trust.example/ns/prod"} {
-		for _, id := range []string{
-			"spiffe://trust.example/ns/prod", "spiffe://trust.example/ns/prod/a", "spiffe://trust.example.evil/ns/prod/a", "SPIFFE://trust.example/ns/prod/a",
-			"spiffe://trust.example/ns/prod/../a", "spiffe://trust.example/ns/prod/%2e%2e/a", "spiffe:trust.example/ns", "spiffe://a@trust.example/b",
-		} {
-			f.Add(pattern, id)
-		}
-	}
-	f.Fuzz(func(t *testing.T, pattern, id string) {
-		u, err := url.Parse(id)
-		if err != nil || u.Scheme == "" {
-			return
-		}
-		trusted, err := interceptor.TrustsSPIFFE(pattern, u)
-		if !trusted {
-			return
-		}
-		p, parseErr := url.Parse(pattern)
-		if err != nil || parseErr != nil {
-			t.Fatalf("%q trusts %q: %v, %v", pattern, id, err, parseErr)
-		}
-		below, all := strings.CutSuffix(p.Path, "*")
-		if u.Scheme != "spiffe" || u.Host != p.Host || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Path, "..") && strings.Contains(u.Path+"/", "/../") ||
-			all && (!strings.HasPrefix(u.Path, below) || u.Path == below) || !all && u.Path != p.Path {
-			t.Errorf("%q trusts %q", pattern, id)
-		}
-	})
-}
-
-// FuzzCookie: what is sent is one cookie, and the one that was meant.
-func FuzzCookie(f *testing.F) {
-	f.Add("session", "t0k3n")
-	f.Add("a;b", "c")
-	f.Add("a", "b; c=d")
-	f.Fuzz(func(t *testing.T, name, value string) {
-		c, err := clientauth.NewCookie(name, clientauth.StaticToken(value))
-		if err != nil {
-			return
-		}
-		header, err := c.GetRequestMetadata(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		cookies, err := http.ParseCookie(header["cookie"])
-		if err != nil || len(cookies) != 1 || cookies[0].Name != name || cookies[0].Value != value {
-			t.Errorf("%q: %v, %v", header, cookies, err)
-		}
-	})
 }
 
 func BenchmarkGateway(b *testing.B) {

@@ -2,63 +2,15 @@ package interceptor
 
 import (
 	"context"
-	"net/http"
 
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
-	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
-// headers is where the headers of a call come from. Nothing it returns from
-// values may be modified; what full returns is a copy.
-type headers interface {
-	values(name headerName) []string
-	// conflicts reports whether a credential contradicts the one that
-	// grpc-gateway renamed.
-	conflicts() bool
-	full() http.Header
-}
-
-// incoming is the metadata of a gRPC call.
-type incoming struct {
-	md      grpcmd.MD
-	renamed bool // grpc-gateway put its prefix on some of it
-}
-
-func (in *incoming) values(name headerName) []string {
-	if name == host {
-		return in.md[":authority"]
-	}
-	return authmd.Values(in.md, name.key)
-}
-
-// conflicts: grpc-gateway's names are still there only when they differ from the
-// native ones.
-func (in *incoming) conflicts() bool {
-	return in.renamed && (len(in.values(gatewayAuthorization)) > 0 || len(in.values(gatewayCookie)) > 0)
-}
-
-func (in *incoming) full() http.Header { return authmd.Header(in.md) }
-
-// supplied is a header that the caller of Authenticate passed in.
-type supplied struct {
-	cleaned http.Header
-	host    []string // which does not survive the cleaning
-}
-
-func (s *supplied) values(name headerName) []string {
-	if name == host {
-		return s.host
-	}
-	return s.cleaned[name.canonical]
-}
-
-func (s *supplied) conflicts() bool {
-	return len(s.values(gatewayAuthorization)) > 0 || len(s.values(gatewayCookie)) > 0
-}
-
-func (s *supplied) full() http.Header { return s.cleaned.Clone() }
+// maxKeys bounds the names in a call's metadata, which handlers may have to be given
+// without some: no honest client has as many.
+const maxKeys = 1024
 
 // keyProbe is a context that remembers what it is asked for.
 type keyProbe struct {
@@ -94,24 +46,27 @@ func probeIncomingKey() any {
 
 // receive returns the metadata of the call that ctx belongs to, its keys in lower
 // case, and ctx as the handler may see it: without metadata that would pass for an
-// identity. The metadata may be the call's own and must not be modified.
-func receive(ctx context.Context) (context.Context, incoming) {
+// identity, or tells a secret. The metadata may be the call's own and must not be
+// modified. It is false when there is too much of it.
+func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 	md := incomingMetadata(ctx)
-	upper, spoofed, renamed := false, false, false
+	if len(md) > maxKeys {
+		return ctx, incoming{}, false
+	}
+	upper, hidden, renamed := false, false, false
 	for key := range md {
 		if key == "" {
 			continue
 		}
-		switch c := key[0]; {
-		case c == 'x':
-			spoofed = spoofed || headername.HasPrefix(key, headername.IdentityPrefix)
-		case c == 'g' && headername.HasPrefix(key, headername.GatewayPrefix):
-			renamed = true
-			spoofed = spoofed || headername.IsIdentity(key)
-		case c <= 'Z' && c >= 'A':
+		c := key[0]
+		if c >= 'A' && c <= 'Z' {
 			// No key from the network has upper case, but a context made by hand, by
 			// another interceptor or a test, may have canonical header names.
 			upper = true
+		}
+		if g.suspects[c] {
+			renamed = renamed || headername.HasPrefix(key, headername.GatewayPrefix)
+			hidden = hidden || g.hides(key)
 		}
 	}
 	if upper {
@@ -119,18 +74,18 @@ func receive(ctx context.Context) (context.Context, incoming) {
 		for key, values := range md {
 			lowered.Append(key, values...)
 		}
-		md, spoofed, renamed = lowered, true, true // or may be
+		md, hidden, renamed = lowered, true, true // or may be
 	}
-	if !spoofed {
-		return ctx, incoming{md, renamed}
+	if !hidden {
+		return ctx, incoming{md, renamed}, true
 	}
 	kept := make(grpcmd.MD, len(md))
 	for key, values := range md {
-		if !headername.IsIdentity(key) {
+		if !g.hides(key) {
 			kept[key] = values
 		}
 	}
-	return grpcmd.NewIncomingContext(ctx, kept), incoming{md, renamed}
+	return grpcmd.NewIncomingContext(ctx, kept), incoming{md, renamed}, true
 }
 
 func incomingMetadata(ctx context.Context) grpcmd.MD {

@@ -2,31 +2,31 @@ package interceptor
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
+// What a request may carry. HTTP/2's header compression turns a few kilobytes on the wire
+// into megabytes here, so all of it is checked before anything is joined, copied,
+// searched or hashed.
 const (
-	// maxCredential bounds a credential, and maxKeyed everything that goes into
-	// a key, in bytes: hashing is work that anybody can ask for.
+	// maxCredential bounds a credential, and maxKeyed all that goes into a key, in bytes.
 	maxCredential = 16 << 10
 	maxKeyed      = 64 << 10
-)
-
-var (
-	authorization        = newHeaderName("authorization")
-	cookie               = newHeaderName("cookie")
-	host                 = newHeaderName("host")
-	gatewayAuthorization = newHeaderName("grpcgateway-authorization")
-	gatewayCookie        = newHeaderName("grpcgateway-cookie")
+	// maxCredentials bounds how many there are; browsers keep fewer than 200 cookies for a site.
+	maxCredentials = 256
+	// maxHeader bounds a header that is handed on whole, in bytes, and maxValues its values.
+	maxHeader = 256 << 10
+	maxValues = 1024
 )
 
 // request is what one call brings along.
@@ -34,51 +34,50 @@ type request struct {
 	headers headers
 	call    incoming // what headers is for a gRPC call: one allocation for both
 	token   string
-	found   []string // tokens of extractors that are no Source
+	found   []found // every credential, by extractor in their order
 	key     cache.Key
 	carried context.Context //nolint:containedctx // what WithKeyContext carries over
-	space   [2]authmd.Credential
+	space   [2]found
 
 	response atomic.Pointer[response] // of the callbacks that ran last for this call
+}
+
+// found is a credential and the index of the extractor that found it.
+type found struct {
+	authmd.Credential
+
+	by int
 }
 
 // read finds the credentials of a call. There is no token when there are none.
 func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	h := r.headers
+	if !a.bounded(h) {
+		return refusal.InvalidSession
+	}
 	own := h.values(authorization)
-	if ambiguous(own) || h.conflicts() {
+	if ambiguous(own) || a.renamed(h) && conflicts(h) {
 		return refusal.AmbiguousCredentials
 	}
-	// The parts of the key: for each extractor, then each named header, how many
-	// values there are and the values. Any request's parts can be read back in one
-	// way only.
-	var space [12]string
-	parts, size := space[:0], 0
-	var winner *extractor // found the token
+	r.found = r.space[:0]
+	var space [2]authmd.Credential
 	for i := range a.extractors {
-		values := own
-		if e := &a.extractors[i]; e.header != authorization && e.source != nil {
-			values = h.values(e.header)
+		e := &a.extractors[i]
+		if e.contradicts(h) {
+			return refusal.AmbiguousCredentials
 		}
-		credentials := a.extractors[i].credentials(h, values, r.space[:0])
-		parts = append(parts, strconv.Itoa(len(credentials)))
-		for j := range credentials {
-			c := &credentials[j]
-			if len(c.Value) > maxCredential {
+		credentials, err := e.credentials(ctx, h, space[:0])
+		if err != nil {
+			return a.notFound(ctx)
+		}
+		for _, c := range credentials {
+			if len(c.Value) > maxCredential || len(r.found) == maxCredentials {
 				return refusal.InvalidSession
 			}
+			r.found = append(r.found, found{c, i})
 			if r.token == "" {
-				r.token, winner = c.Token, &a.extractors[i]
+				r.token = c.Token
 			}
-			size += len(c.Value)
-			parts = append(parts, c.Value)
-		}
-		if a.extractors[i].source == nil {
-			for _, c := range credentials {
-				r.found = append(r.found, c.Token)
-			}
-		} else if a.extractors[i].contradicts(credentials) {
-			return refusal.AmbiguousCredentials
 		}
 	}
 	switch {
@@ -86,47 +85,69 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 		return refusal.MissingCredentials // and not anonymous
 	case r.token == "":
 		return nil
-	case winner.readsCookie(h) && a.foreign(h):
+	case a.origins != nil && a.handsCookies(r) && a.fromForeignPage(h):
 		return refusal.OriginNotAllowed
-	}
-	for _, name := range a.keyHeaders {
-		values := h.values(name)
-		parts = append(parts, strconv.Itoa(len(values)))
-		for _, value := range values {
-			size += len(value)
-			parts = append(parts, value)
-		}
-	}
-	if size > maxKeyed {
-		return refusal.InvalidSession
-	}
-	if a.cache == nil {
+	case a.cache == nil:
 		return nil
 	}
-	if a.carry != nil {
-		var part string
-		r.carried, part = a.carry(ctx, context.Background())
-		parts = append(parts, part)
+	return a.makeKey(ctx, r, own)
+}
+
+// bounded reports whether what is going to be read is small enough to be read.
+func (a *Authenticator) bounded(h headers) bool {
+	if s, ok := h.(*supplied); ok && !s.bounded() {
+		return false
 	}
-	r.key = cache.NewKey(parts...)
-	return nil
-}
-
-// readsCookie reports whether what the extractor finds is sent by a browser unasked.
-// One that is no Source may have read a cookie, if there is one.
-func (e *extractor) readsCookie(h headers) bool {
-	return e.header == cookie || e.source == nil && len(h.values(cookie)) > 0
-}
-
-// ambiguous reports whether two parties could take two different credentials from
-// these values of Authorization.
-func ambiguous(own []string) bool {
-	for _, value := range own {
-		if value != own[0] || strings.IndexByte(value, ',') >= 0 {
-			return true
+	size, count := 0, 0
+	add := func(name headerName) {
+		values := h.raw(name)
+		count += len(values)
+		if count > maxCredentials {
+			return
+		}
+		for _, value := range values {
+			size += len(value)
+			if size <= maxKeyed && (name == cookie || name == gatewayCookie) {
+				count += strings.Count(value, ";")
+			}
 		}
 	}
-	return false
+	for _, name := range a.reads {
+		add(name)
+	}
+	if a.renamed(h) {
+		add(gatewayAuthorization)
+		add(gatewayCookie)
+	}
+	return count <= maxCredentials && size <= maxKeyed && (!a.readsAll || wholeBounded(h))
+}
+
+// renamed reports whether grpc-gateway may have put its prefix on a credential.
+func (*Authenticator) renamed(h headers) bool {
+	in, ok := h.(*incoming)
+	return !ok || in.renamed
+}
+
+// wholeBounded is bounded for a header that is handed on whole.
+func wholeBounded(h headers) bool {
+	size, count := 0, 0
+	for key, values := range h.all() {
+		count += len(values)
+		size += len(key)
+		if count > maxValues {
+			return false
+		}
+		for _, value := range values {
+			size += len(value)
+		}
+	}
+	return size <= maxHeader
+}
+
+// conflicts reports whether a credential contradicts the one that grpc-gateway renamed:
+// its names are still there only when they differ from the native ones.
+func conflicts(h headers) bool {
+	return len(h.values(gatewayAuthorization)) > 0 || len(h.values(gatewayCookie)) > 0
 }
 
 // malformed reports whether a call without a token carries something that was meant
@@ -148,46 +169,60 @@ func (a *Authenticator) malformed(h headers, own []string) bool {
 	return false
 }
 
-// credentials appends what the extractor finds. values are those of the header
-// that it reads, if it is a Source.
-func (e *extractor) credentials(h headers, values []string, dst []authmd.Credential) []authmd.Credential {
-	if e.source != nil {
-		return e.source.AppendCredentials(dst, values)
+// handsCookies reports whether the verifier gets to see a cookie, which a browser sends
+// unasked.
+func (a *Authenticator) handsCookies(r *request) bool {
+	if len(r.headers.values(cookie)) == 0 {
+		return false
 	}
-	if token, ok := e.Extract(h.full()); ok && token != "" {
-		dst = append(dst, authmd.Credential{Value: token, Token: token})
-	}
-	return dst
+	return !a.restricted || slices.Contains(a.keyHeaders, cookie) ||
+		slices.ContainsFunc(r.found, func(f found) bool {
+			// One that is no Source may have read it.
+			return a.extractors[f.by].source == nil || a.extractors[f.by].header == cookie
+		})
 }
 
-// contradicts reports whether a header that holds one credential holds several.
-// The same cookie twice is legal.
-func (e *extractor) contradicts(credentials []authmd.Credential) bool {
-	return e.header != cookie && slices.ContainsFunc(credentials, func(c authmd.Credential) bool {
-		return c.Value != credentials[0].Value
-	})
+// header returns what the verifier may look at, or false when that is too much.
+func (a *Authenticator) header(r *request) (http.Header, bool) {
+	if a.restricted {
+		return a.keyed(r), true
+	}
+	if !wholeBounded(r.headers) {
+		return nil, false
+	}
+	header := r.headers.full()
+	for name := range header {
+		if headername.IsIdentity(name) && !slices.ContainsFunc(a.extractors, func(e extractor) bool { return e.header.canonical == name }) {
+			delete(header, name)
+		}
+	}
+	return header, true
 }
 
-// header returns what the verifier may look at.
-func (a *Authenticator) header(r *request) http.Header {
-	if !a.restricted {
-		header := r.headers.full()
-		for name := range header {
-			if headername.IsIdentity(name) && !a.reads(name) {
-				delete(header, name)
+// keyed returns the header that holds what is in the key and nothing else.
+func (a *Authenticator) keyed(r *request) http.Header {
+	header := make(http.Header)
+	var cookies []string // of all that were found, each pair once
+	seen := map[string]bool{"": true}
+	for _, f := range r.found {
+		e := &a.extractors[f.by]
+		switch {
+		case e.source == nil:
+		case e.header != cookie:
+			if !slices.Contains(header[e.header.canonical], f.Value) {
+				header.Add(e.header.canonical, f.Value)
+			}
+		default:
+			for pair := range strings.SplitSeq(f.Value, ";") {
+				if pair = strings.TrimSpace(pair); !seen[pair] {
+					seen[pair] = true
+					cookies = append(cookies, pair)
+				}
 			}
 		}
-		return header
 	}
-	header := make(http.Header)
-	for i := range a.extractors {
-		e := &a.extractors[i]
-		if e.source == nil {
-			continue
-		}
-		for _, c := range e.source.AppendCredentials(nil, r.headers.values(e.header)) {
-			addCredential(header, e.header.canonical, c.Value)
-		}
+	if len(cookies) > 0 {
+		header.Set(cookie.canonical, strings.Join(cookies, "; "))
 	}
 	for _, name := range a.keyHeaders {
 		if values := r.headers.values(name); len(values) > 0 {
@@ -197,51 +232,33 @@ func (a *Authenticator) header(r *request) http.Header {
 	return header
 }
 
-// reads reports whether the user named this header.
-func (a *Authenticator) reads(canonical string) bool {
-	return slices.ContainsFunc(a.extractors, func(e extractor) bool { return e.header.canonical == canonical })
-}
-
-// addCredential adds a header value that several extractors may have found; the
-// pairs of the Cookie header go into one line.
-func addCredential(header http.Header, name, value string) {
-	if name != cookie.canonical {
-		if !slices.Contains(header[name], value) {
-			header.Add(name, value)
-		}
-		return
-	}
-	var pairs []string
-	if line := header.Get(name); line != "" {
-		pairs = strings.Split(line, "; ")
-	}
-	for pair := range strings.SplitSeq(value, ";") {
-		if pair = strings.TrimSpace(pair); pair != "" && !slices.Contains(pairs, pair) {
-			pairs = append(pairs, pair)
-		}
-	}
-	header.Set(name, strings.Join(pairs, "; "))
-}
-
-// secrets lists every form of the credentials that could turn up in a text,
-// longest first.
+// secrets lists the credentials that a verifier could quote.
 func (a *Authenticator) secrets(r *request) []string {
-	secrets := append([]string{r.token}, r.found...)
-	for i := range a.extractors {
-		e := &a.extractors[i]
-		if e.source == nil {
-			continue
+	secrets := []string{r.token}
+	for _, f := range r.found {
+		secrets = append(secrets, f.Value, f.Token)
+		if a.extractors[f.by].header == cookie {
+			secrets = redact.Cookies(secrets, f.Value)
 		}
-		for _, c := range e.source.AppendCredentials(nil, r.headers.values(e.header)) {
-			secrets = append(secrets, c.Value, c.Token)
-			if e.header != cookie {
-				continue
-			}
-			for pair := range strings.SplitSeq(c.Value, ";") {
-				_, value, _ := strings.Cut(pair, "=")
-				secrets = append(secrets, strings.TrimSpace(value))
-			}
-		}
+	}
+	if a.restricted {
+		return secrets
+	}
+	for _, value := range r.headers.values(authorization) {
+		_, token, _ := strings.Cut(value, " ")
+		secrets = append(secrets, value, token)
+	}
+	for _, line := range r.headers.values(cookie) {
+		secrets = redact.Cookies(append(secrets, line), line)
 	}
 	return secrets
 }
+
+// extractorFailed is the refusal of a call in which an extractor did not return. What it
+// said may hold the credential.
+func (a *Authenticator) extractorFailed(ctx context.Context) *refusal.Refusal {
+	a.report(ctx, refusal.VerificationFailed, errNotShown, nil)
+	return refusal.VerificationFailed
+}
+
+var errNotShown = errors.New("an extractor or the func of WithKeyContext did not return; why may hold a credential, and is not shown")

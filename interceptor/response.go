@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 
@@ -34,8 +36,7 @@ type response struct {
 // It reaches that one call only: it is never cached, and those who wait for the same
 // answer do not get it. Nobody gets it when there is no such call any more: when
 // the caller gave up, in a refresh in the background, and when an open stream
-// is verified again. Nor does it go anywhere with [Authenticator.Authenticate]
-// outside of gRPC.
+// is verified again. [Authenticator.Authenticate] returns it.
 //
 // The error says which name or value cannot be sent as gRPC metadata, or that one
 // verification hands back more than 16 KiB; nothing of header is then handed back.
@@ -90,6 +91,24 @@ func (r *request) respond(ctx context.Context) {
 	mine.mu.Lock()
 	defer mine.mu.Unlock()
 	_ = grpc.SetHeader(ctx, mine.md)
+}
+
+// responseHeader is what was handed back, for a caller that is not of gRPC.
+func (r *request) responseHeader() http.Header {
+	mine := r.response.Load()
+	if mine == nil {
+		return nil
+	}
+	mine.mu.Lock()
+	defer mine.mu.Unlock()
+	if len(mine.md) == 0 {
+		return nil
+	}
+	header := make(http.Header, len(mine.md))
+	for key, values := range mine.md {
+		header[textproto.CanonicalMIMEHeaderKey(key)] = slices.Clone(values)
+	}
+	return header
 }
 
 // isResponseKey reports whether key can be sent, and means nothing to gRPC.

@@ -126,8 +126,14 @@ func readBearer(dst []Credential, values []string) []Credential {
 
 // HeaderToken extracts the token from a header that is the token, such as
 // X-Session-Token. Surrounding white space is removed; the rest must be visible
-// ASCII. name is in any case; a name that is no header name, or that [Header]
-// never lets through, makes interceptor.NewSessionAuth fail.
+// ASCII without a comma, since proxies join repeated headers by commas. name is in any
+// case; a name that is no header name, or that is not [Forwardable], makes
+// interceptor.NewSessionAuth fail.
+//
+// Where the header is repeated, the first token is the one that Extract returns. Values
+// that hold none are passed over, so they are no credentials, but a verifier that gets the
+// header sees them: whoever reads the header must refuse values that differ, as the
+// interceptor does.
 func HeaderToken(name string) Extractor {
 	if !Forwardable(name) {
 		return source{read: readNothing}
@@ -137,7 +143,7 @@ func HeaderToken(name string) Extractor {
 
 func readHeaderToken(dst []Credential, values []string) []Credential {
 	for _, value := range values {
-		if token := strings.TrimSpace(value); isVisible(token) {
+		if token := strings.TrimSpace(value); isVisible(token) && strings.IndexByte(token, ',') < 0 {
 			dst = append(dst, Credential{Value: token, Token: token})
 		}
 	}
@@ -161,10 +167,19 @@ func readCookieHeader(dst []Credential, values []string) []Credential {
 }
 
 // Cookie extracts the value of the first of these cookies that is present with a
-// value. Each is also looked for under the prefixes __Host- and __Secure- (RFC
-// 6265bis §4.1.3), which come first: a neighbouring subdomain can set the plain
-// name, not those. Names are case-sensitive. The value is taken as it was sent,
-// percent-encoding included, but for double quotes around it.
+// value. Each is also looked for under the prefixes that say who has set it, as far as
+// browsers enforce them (RFC 6265bis §4.1.3), and what proves more comes first, whatever
+// the order of names:
+//
+//   - __Host-: this very host, over TLS. Nobody else can.
+//   - __Secure-: somebody over TLS. That may be a sibling domain, with a cookie for the
+//     domain that both belong to.
+//   - no prefix: anybody, a sibling domain or who is on the path of a plain HTTP request.
+//
+// So whoever can set a weaker cookie cannot hide a stronger one behind it; but a browser
+// that has no stronger one sends theirs. A name that is given with a prefix is looked for
+// as it is. Names are case-sensitive. The value is taken as it was sent, percent-encoding
+// included, but for double quotes around it.
 //
 // Where a name is repeated, which is legal (other Path or Domain), the first
 // value is the token and all of them are credentials. No names, or one that is
@@ -174,9 +189,14 @@ func Cookie(names ...string) Extractor {
 		return source{read: readNothing}
 	}
 	spellings := make([]string, 0, 3*len(names))
-	for _, name := range names {
-		for _, prefix := range []string{"__Host-", "__Secure-", ""} {
-			spellings = append(spellings, prefix+name)
+	for _, prefix := range cookiePrefixes {
+		for _, name := range names {
+			switch given := prefixOf(name); given {
+			case prefix:
+				spellings = append(spellings, name)
+			case "":
+				spellings = append(spellings, prefix+name)
+			}
 		}
 	}
 	return source{header: cookieHeader, read: func(dst []Credential, values []string) []Credential {
@@ -187,6 +207,19 @@ func Cookie(names ...string) Extractor {
 		}
 		return dst
 	}}
+}
+
+// cookiePrefixes are those of RFC 6265bis, the one that proves most first.
+var cookiePrefixes = []string{"__Host-", "__Secure-", ""}
+
+// prefixOf returns the prefix that a cookie's name has.
+func prefixOf(name string) string {
+	for _, prefix := range cookiePrefixes {
+		if strings.HasPrefix(name, prefix) {
+			return prefix
+		}
+	}
+	return ""
 }
 
 // appendCookies appends every cookie of this name in a Cookie header line. It

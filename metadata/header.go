@@ -12,10 +12,12 @@ import (
 )
 
 const (
-	cookieHeader  = "Cookie"
-	cookieKey     = "cookie"
-	binarySuffix  = "-bin"
-	gatewayPrefix = "grpcgateway-"
+	cookieHeader     = "Cookie"
+	cookieKey        = "cookie"
+	authorizationKey = "authorization"
+	connectionKey    = "connection"
+	binarySuffix     = "-bin"
+	gatewayPrefix    = "grpcgateway-"
 )
 
 // unforwardable names the headers that describe one hop or one message body:
@@ -39,6 +41,45 @@ var unforwardable = map[string]bool{
 	"upgrade":             true,
 }
 
+// byNameOnly names the headers that describe the client's way here, or what the client
+// asked of this server's resource. A session endpoint that took them for its own client's
+// would believe an address that anybody can write, run another method, or answer with
+// half a session or none. So does every name that begins as one of byNamePrefixes.
+var byNameOnly = map[string]bool{
+	// who sent it, and through whom (RFC 7239, RFC 9110 §7.6, RFC 9440)
+	"cdn-loop": true, "cf-connecting-ip": true, "client-cert": true, "client-cert-chain": true, "client-ip": true,
+	"fastly-client-ip": true, "forwarded": true, "true-client-ip": true, "via": true, "x-client-ip": true,
+	"x-cluster-client-ip": true, "x-host": true, "x-original-host": true, "x-original-method": true, "x-original-uri": true,
+	"x-original-url": true, "x-proxyuser-ip": true, "x-real-ip": true, "x-rewrite-url": true,
+	// who a proxy in front says it is
+	"remote-email": true, "remote-groups": true, "remote-name": true, "remote-user": true, "x-remote-group": true,
+	"x-remote-user": true, "x-webauth-user": true,
+	// another method than the one that is sent
+	"x-http-method": true, "x-http-method-override": true, "x-method-override": true,
+	// conditions, ranges and what else shapes one answer (RFC 9110 §13 and §14, RFC 9111, RFC 7240, RFC 9218)
+	"cache-control": true, "early-data": true, "if-match": true, "if-modified-since": true, "if-none-match": true,
+	"if-range": true, "if-unmodified-since": true, "pragma": true, "prefer": true, "priority": true, "range": true,
+	// this connection (RFC 9110 §7.6.2, RFC 9113 §3.1, RFC 7838)
+	"alt-used": true, "http2-settings": true, "max-forwards": true,
+	// a message body that is not sent on
+	"content-digest": true, "content-disposition": true, "content-language": true, "content-location": true, "content-md5": true,
+	"content-range": true, "digest": true, "repr-digest": true, "want-content-digest": true, "want-repr-digest": true,
+}
+
+var byNamePrefixes = []string{"x-auth-request-", "x-envoy-", "x-forwarded-", "ssl-client-", "x-ssl-client-"}
+
+// isByNameOnly reports whether a header, in lower case, passes only where it is named.
+// Gateways to CGI and its heirs take "_" for "-", and some take "." for it.
+func isByNameOnly(name string) bool {
+	if strings.ContainsAny(name, "_.") {
+		name = strings.NewReplacer("_", "-", ".", "-").Replace(name)
+		if unforwardable[name] {
+			return true
+		}
+	}
+	return byNameOnly[name] || slices.ContainsFunc(byNamePrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
 // Header converts gRPC metadata to an [http.Header].
 //
 // Keys are canonicalised. The values of cookie are joined with "; " into one
@@ -49,10 +90,18 @@ var unforwardable = map[string]bool{
 // names that describe the gRPC message rather than the caller (Content-Type and
 // its like, Accept-Encoding, Expect, Host), and every value with CR, LF or NUL.
 //
+// Left out as well, but had from [Values] or [CleanValues] by their names, are those that
+// would mislead a session endpoint about its own client and request: X-Forwarded-*,
+// Forwarded, X-Real-Ip, Via and what else tells addresses, hosts and client certificates,
+// Remote-User and its like, X-HTTP-Method-Override, conditions (If-*), Range,
+// Cache-Control, Content-*, HTTP2-Settings, Max-Forwards, and all of these spelled with
+// "_" or "." for "-". Name the one that you need with interceptor.WithKeyHeaders.
+//
 // The grpcgateway-cookie and grpcgateway-authorization of grpc-gateway become
 // Cookie and Authorization when the native one is absent, and are left out when
 // they say the same. When they differ both stay, each under its own name: a
-// request like that is ambiguous, and the interceptor refuses it.
+// request like that is ambiguous, and the interceptor refuses it. A native one whose
+// values are all left out is not absent.
 //
 // md is not modified, and the header shares no memory with it. The header is
 // never nil.
@@ -74,78 +123,42 @@ func Clean(header http.Header) http.Header {
 	return convert(header, true)
 }
 
-// Values returns what [Header] would hold for one key, without converting the
-// rest. key is in lower case, as are the keys of md. The result may share memory
-// with md: it must not be modified.
-func Values(md grpcmd.MD, key string) []string {
-	switch key {
-	case "authorization", cookieKey:
-		if values := cleanValues(key, md[key], false); len(values) > 0 {
-			return values
-		}
-		return cleanValues(key, md[gatewayPrefix+key], false)
-	case gatewayPrefix + "authorization", gatewayPrefix + cookieKey:
-		alias := md[key]
-		if len(alias) == 0 {
-			return nil
-		}
-		native := strings.TrimPrefix(key, gatewayPrefix)
-		renamed := cleanValues(native, alias, false)
-		own := cleanValues(native, md[native], false)
-		if len(own) == 0 || slices.Equal(own, renamed) {
-			return nil
-		}
-		return renamed
-	}
-	if !Forwardable(key) {
-		return nil
-	}
-	return cleanValues(key, md[key], false)
-}
-
-// Forwardable reports whether a header of this name, in any case, can come out
-// of [Header].
+// Forwardable reports whether a header of this name, in any case, can come out of
+// [Values]: out of [Header] too, but for those that pass only where they are named.
 func Forwardable(name string) bool {
 	name = strings.ToLower(name)
 	return isToken(name) && !strings.HasPrefix(name, "grpc-") && !unforwardable[name]
 }
 
 func convert(source map[string][]string, wire bool) http.Header {
+	var hop []string
+	for key, values := range source {
+		if strings.EqualFold(key, connectionKey) {
+			hop = nominated(hop, values)
+		}
+	}
 	header := make(http.Header, len(source))
+	var present []string // of those that grpc-gateway renames
 	for key, values := range source {
 		lower := strings.ToLower(key)
-		if !Forwardable(lower) {
+		if len(values) == 0 || !Forwardable(lower) || isByNameOnly(lower) || slices.Contains(hop, lower) {
 			continue
+		}
+		if lower == authorizationKey || lower == cookieKey {
+			present = append(present, lower)
 		}
 		if cleaned := cleanValues(lower, values, wire); len(cleaned) > 0 {
 			name := textproto.CanonicalMIMEHeaderKey(lower)
 			header[name] = append(header[name], cleaned...)
 		}
 	}
-	dropNominated(header, source)
-	for _, name := range []string{"Authorization", cookieHeader} {
-		settle(header, name)
-	}
+	settle(header, "Authorization", slices.Contains(present, authorizationKey))
+	settle(header, cookieHeader, slices.Contains(present, cookieKey))
 	return header
 }
 
-// dropNominated removes what the Connection field declares to be for this hop
-// alone.
-func dropNominated(header http.Header, source map[string][]string) {
-	for key, values := range source {
-		if !strings.EqualFold(key, "connection") {
-			continue
-		}
-		for _, value := range values {
-			for name := range strings.SplitSeq(value, ",") {
-				header.Del(strings.TrimSpace(name))
-			}
-		}
-	}
-}
-
 // settle decides between a header and the name grpc-gateway gave it.
-func settle(header http.Header, name string) {
+func settle(header http.Header, name string, present bool) {
 	const prefix = "Grpcgateway-"
 	if name == cookieHeader {
 		joinCookies(header, name)
@@ -155,11 +168,10 @@ func settle(header http.Header, name string) {
 	if !ok {
 		return
 	}
-	native, ok := header[name]
-	if !ok {
+	if !present {
 		header[name] = renamed
 	}
-	if !ok || slices.Equal(native, renamed) {
+	if slices.Equal(header[name], renamed) {
 		delete(header, prefix+name)
 	}
 }

@@ -64,6 +64,13 @@ func TestHeader(t *testing.T) {
 		}, http.Header{
 			"Cookie": {"a=1"}, "Grpcgateway-Cookie": {"a=2"}, "Authorization": {"Bearer t"}, "Grpcgateway-Authorization": {"Bearer u"},
 		}},
+		"a native one that is no value does not make room": {
+			grpcmd.MD{"cookie": {"a\n"}, "grpcgateway-cookie": {"a=1"}}, http.Header{"Grpcgateway-Cookie": {"a=1"}},
+		},
+		"a native one without values does": {grpcmd.MD{"cookie": {}, "grpcgateway-cookie": {"a=1"}}, http.Header{"Cookie": {"a=1"}}},
+		"a native one for one hop does": {
+			grpcmd.MD{"connection": {"Cookie"}, "cookie": {"a=2"}, "grpcgateway-cookie": {"a=1"}}, http.Header{"Cookie": {"a=1"}},
+		},
 		"other gateway names are names": {grpcmd.MD{"grpcgateway-origin": {"o"}}, http.Header{"Grpcgateway-Origin": {"o"}}},
 	}
 	for name, test := range tests {
@@ -82,6 +89,146 @@ func TestHeader(t *testing.T) {
 				t.Errorf("the metadata was changed to %v", test.md)
 			}
 		})
+	}
+}
+
+func TestWhatWouldMisleadASessionEndpointPassesByNameOnly(t *testing.T) {
+	left := []string{
+		"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-client-cert", "x-forwarded-anything", "forwarded", "x-real-ip", "via",
+		"true-client-ip", "cf-connecting-ip", "x-client-ip", "client-cert", "ssl-client-verify", "x-ssl-client-cert", "x-envoy-external-address",
+		"remote-user", "x-remote-user", "x-auth-request-user", "x-original-url", "x-rewrite-url", "x-original-method",
+		"x-http-method-override", "x-http-method", "x-method-override",
+		"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range", "cache-control", "pragma", "prefer",
+		"http2-settings", "max-forwards", "content-range", "content-language", "early-data",
+		"x_forwarded_for", "x_forwarded.for", "x.real.ip", "transfer_encoding", "content.length",
+	}
+	passing := []string{
+		"authorization", "cookie", "user-agent", "accept", "accept-language", "origin", "referer", "traceparent", "tracestate", "baggage", "sec-fetch-site",
+		"x-session-token", "x-request-id", "x-tenant", "tenant", "x_tenant", "x-api-key", "dpop", "x-forward", "remote", "rangefinder", "x-host-id",
+	}
+	md := grpcmd.MD{}
+	raw := http.Header{}
+	for _, key := range slices.Concat(left, passing) {
+		md.Set(key, "v")
+		raw[textproto.CanonicalMIMEHeaderKey(key)] = []string{"v"}
+	}
+	header, cleaned := authmd.Header(md), authmd.Clean(raw)
+	for _, key := range left {
+		name := textproto.CanonicalMIMEHeaderKey(key)
+		if header[name] != nil || cleaned[name] != nil {
+			t.Errorf("%s came out unasked", key)
+		}
+		if got := authmd.Values(md, key); !slices.Equal(got, []string{"v"}) {
+			t.Errorf("Values(%s) = %q", key, got)
+		}
+		if got := authmd.CleanValues(raw, key); !slices.Equal(got, []string{"v"}) {
+			t.Errorf("CleanValues(%s) = %q", key, got)
+		}
+		if !authmd.Forwardable(name) {
+			t.Errorf("%s cannot be had by its name", key)
+		}
+	}
+	for _, key := range passing {
+		if name := textproto.CanonicalMIMEHeaderKey(key); header.Get(name) != "v" || cleaned.Get(name) != "v" {
+			t.Errorf("%s did not come out", key)
+		}
+	}
+}
+
+func TestRawIsAsItCame(t *testing.T) {
+	tests := map[string]struct {
+		md   grpcmd.MD
+		key  string
+		want []string
+	}{
+		"crumbs are not joined":                  {grpcmd.MD{"cookie": {"a", "b"}}, "cookie", []string{"a", "b"}},
+		"values are not cleaned":                 {grpcmd.MD{"x-a": {"1\r\n"}}, "x-a", []string{"1\r\n"}},
+		"binary values are not encoded":          {grpcmd.MD{"a-bin": {"\xff"}}, "a-bin", []string{"\xff"}},
+		"the gateway's cookie where none is":     {grpcmd.MD{"grpcgateway-cookie": {"a", "b"}}, "cookie", []string{"a", "b"}},
+		"the gateway's authorization":            {grpcmd.MD{"grpcgateway-authorization": {"a"}}, "authorization", []string{"a"}},
+		"the native one where there are both":    {grpcmd.MD{"cookie": {"n"}, "grpcgateway-cookie": {"g"}}, "cookie", []string{"n"}},
+		"the gateway's own name beside a native": {grpcmd.MD{"cookie": {"n"}, "grpcgateway-cookie": {"g"}}, "grpcgateway-cookie", []string{"g"}},
+		"the gateway's own name alone":           {grpcmd.MD{"grpcgateway-cookie": {"g"}}, "grpcgateway-cookie", nil},
+		"a name that passes by name only":        {grpcmd.MD{"x-forwarded-for": {"1"}}, "x-forwarded-for", []string{"1"}},
+		"a name that never passes":               {grpcmd.MD{"te": {"1"}}, "te", nil},
+		"a name of grpc's":                       {grpcmd.MD{"grpc-timeout": {"1"}}, "grpc-timeout", nil},
+		"what Connection lists":                  {grpcmd.MD{"connection": {"close, X-Hop"}, "x-hop": {"1"}}, "x-hop", nil},
+		"a native one that Connection lists":     {grpcmd.MD{"connection": {"cookie"}, "cookie": {"n"}, "grpcgateway-cookie": {"g"}}, "cookie", []string{"g"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := authmd.Raw(test.md, test.key); !slices.Equal(got, test.want) {
+				t.Errorf("Raw = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestSizeIsThatOfTheJoinedLine(t *testing.T) {
+	for _, values := range [][]string{nil, {""}, {"a=1"}, {"a=1", "", "b=2; c"}} {
+		if got, want := authmd.Size(values), len(strings.Join(values, "; ")); got != want {
+			t.Errorf("Size(%q) = %d, want %d", values, got, want)
+		}
+	}
+}
+
+// Measuring what a client sent costs nothing that grows with it: 4,000 crumbs of 5 KB are
+// 7 KB on the wire.
+func TestMeasuringABombCopiesNothing(t *testing.T) {
+	crumb := strings.Repeat("s=;", 1700)
+	for _, key := range []string{"cookie", "grpcgateway-cookie"} {
+		md := grpcmd.MD{key: slices.Repeat([]string{crumb}, 4000)}
+		var size int
+		if n := testing.AllocsPerRun(10, func() { size = authmd.Size(authmd.Raw(md, "cookie")) }); n != 0 {
+			t.Errorf("%s: %v allocations", key, n)
+		}
+		if size != 4000*len(crumb)+2*3999 {
+			t.Errorf("%s: size %d", key, size)
+		}
+		if &authmd.Raw(md, "cookie")[0] != &md[key][0] {
+			t.Errorf("%s was copied", key)
+		}
+	}
+}
+
+func TestValuesOfOneHopAreNone(t *testing.T) {
+	md := grpcmd.MD{"connection": {"close", "X-Hop , authorization"}, "x-hop": {"1"}, "authorization": {"Bearer t"}, "x-end": {"2"}}
+	raw := http.Header{"Connection": {"close", "X-Hop , authorization"}, "X-Hop": {"1"}, "Authorization": {"Bearer t"}, "X-End": {"2"}}
+	for key, want := range map[string][]string{"x-hop": nil, "authorization": nil, "connection": nil, "x-end": {"2"}} {
+		if got := authmd.Values(md, key); !slices.Equal(got, want) {
+			t.Errorf("Values(%s) = %q, want %q", key, got, want)
+		}
+		if got := authmd.CleanValues(raw, key); !slices.Equal(got, want) {
+			t.Errorf("CleanValues(%s) = %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestAGatewayNameThatSaysTheSameHasNoValues(t *testing.T) {
+	for cookie, want := range map[string][]string{"a=1; b=2": nil, "a=2": {"a=1; b=2"}} {
+		md := grpcmd.MD{"cookie": {cookie}, "grpcgateway-cookie": {"a=1", "b=2"}}
+		raw := http.Header{"Cookie": {cookie}, "Grpcgateway-Cookie": {"a=1", "b=2"}}
+		if got := authmd.Values(md, "grpcgateway-cookie"); !slices.Equal(got, want) {
+			t.Errorf("Values = %q beside %q, want %q", got, cookie, want)
+		}
+		if got := authmd.CleanValues(raw, "Grpcgateway-Cookie"); !slices.Equal(got, want) {
+			t.Errorf("CleanValues = %q beside %q, want %q", got, cookie, want)
+		}
+	}
+}
+
+func TestCleanValuesLeavesBinaryValuesAlone(t *testing.T) {
+	if got := authmd.CleanValues(http.Header{"Trace-Bin": {"AP8NCg"}}, "trace-bin"); !slices.Equal(got, []string{"AP8NCg"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestCleanValuesSharesNothing(t *testing.T) {
+	header := http.Header{"X-A": {"1"}, "Cookie": {"a=1"}}
+	authmd.CleanValues(header, "X-A")[0] = "changed"
+	authmd.CleanValues(header, "cookie")[0] = "changed"
+	if header["X-A"][0] != "1" || header["Cookie"][0] != "a=1" {
+		t.Errorf("the header was changed to %v", header)
 	}
 }
 
@@ -108,6 +255,8 @@ func TestCleanLeavesBinaryValuesAlone(t *testing.T) {
 func FuzzHeader(f *testing.F) {
 	f.Add("cookie", "a=1", "grpcgateway-cookie", "a=1; b", "x-a-bin", "\x00\xff")
 	f.Add("authorization", "Bearer a", "grpcgateway-authorization", "Bearer b", "authorization", "Bearer c")
+	f.Add("x-forwarded-for", "1", "x_real_ip", "2", "connection", "x-forwarded-for, cookie")
+	f.Add("cookie", "1\n", "grpcgateway-cookie", "2", "connection", "grpcgateway-cookie")
 	f.Add("te", "1", "grpc-x", "2", ":path", "/")
 	f.Add("x-a", "1\r\nx-b: 2", "x\r\n", "3", "connection", "x-a")
 	f.Fuzz(func(t *testing.T, k1, v1, k2, v2, k3, v3 string) {
@@ -133,11 +282,23 @@ func FuzzHeader(f *testing.F) {
 		if n := len(header["Cookie"]); n > 1 {
 			t.Errorf("%d lines of cookies", n)
 		}
-		if _, listed := md["connection"]; !listed {
-			for key := range md {
-				if got, want := authmd.Values(md, key), header[textproto.CanonicalMIMEHeaderKey(key)]; !slices.Equal(got, want) {
-					t.Errorf("Values(%q) = %q, Header has %q, of %v", key, got, want, md)
-				}
+		raw := http.Header{}
+		for key, values := range md {
+			if !strings.HasSuffix(key, "-bin") { // which Header encodes
+				raw[textproto.CanonicalMIMEHeaderKey(key)] = values
+			}
+			name := textproto.CanonicalMIMEHeaderKey(key)
+			got := authmd.Values(md, key)
+			if _, out := header[name]; (out || !byName(key)) && !slices.Equal(got, header[name]) {
+				t.Errorf("Values(%q) = %q, Header has %q, of %v", key, got, header[name], md)
+			}
+			if len(got) > 0 && (!authmd.Forwardable(key) || authmd.Raw(md, key) == nil) || key == "cookie" && authmd.Size(authmd.Raw(md, key)) < authmd.Size(got) {
+				t.Errorf("Values(%q) = %q of %v", key, got, md)
+			}
+		}
+		for name := range raw {
+			if got, want := authmd.CleanValues(raw, name), authmd.Values(md, strings.ToLower(name)); !slices.Equal(got, want) {
+				t.Errorf("CleanValues(%q) = %q, Values has %q, of %v", name, got, want, md)
 			}
 		}
 		request := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Host: "h", Header: header}
@@ -146,6 +307,11 @@ func FuzzHeader(f *testing.F) {
 			t.Errorf("%q was smuggled", sent.String())
 		}
 	})
+}
+
+// byName reports whether Header leaves a key out that Values returns.
+func byName(key string) bool {
+	return authmd.Forwardable(key) && len(authmd.Header(grpcmd.MD{key: {"v"}})) == 0
 }
 
 func lines(header http.Header) int {

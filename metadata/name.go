@@ -29,6 +29,9 @@ type named struct {
 	form func(token string) string
 }
 
+// Unwrap returns the extractor that does the finding.
+func (n named) Unwrap() Source { return n.Source }
+
 func (n named) AppendNames(dst []string, token string) []string {
 	return append(dst, n.form(token))
 }

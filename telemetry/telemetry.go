@@ -111,8 +111,8 @@ func (i *Instruments) Record(ctx context.Context, r Result, e ErrorType, by trac
 	}
 }
 
-// RecordException puts an exception on the span that ctx carries, for a failure
-// outside any verification.
+// RecordException puts the cause of a failure on the span that ctx carries, a
+// verification's or, for a failure outside of any, the RPC's.
 func RecordException(ctx context.Context, x Exception) {
 	x.addTo(trace.SpanFromContext(ctx))
 }
@@ -135,14 +135,13 @@ func (i *Instruments) Start(ctx context.Context) (context.Context, Verification)
 func (v Verification) SpanContext() trace.SpanContext { return v.span.SpanContext() }
 
 // End ends the span and measures the run. ctx is the one that Start returned.
-func (v Verification) End(ctx context.Context, e ErrorType, x Exception) {
+func (v Verification) End(ctx context.Context, e ErrorType) {
 	if v.instruments.duration.Enabled(ctx) {
 		v.instruments.duration.Record(ctx, time.Since(v.start).Seconds(), v.instruments.measured[e]...)
 	}
 	if e != NoError {
 		v.span.SetAttributes(errorAttributes(e)...)
 		v.span.SetStatus(codes.Error, e.String())
-		x.addTo(v.span)
 	}
 	v.span.End()
 }

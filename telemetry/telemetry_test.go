@@ -50,9 +50,10 @@ func TestVerification(t *testing.T) {
 	i, spans, reader, tracer := newInstruments(t)
 	ctx, rpc := tracer.Start(t.Context(), "rpc")
 	good, v := i.Start(ctx)
-	v.End(good, telemetry.NoError, telemetry.Exception{})
+	v.End(good, telemetry.NoError)
 	bad, v := i.Start(ctx)
-	v.End(bad, telemetry.InvalidSession, telemetry.Exception{Type: "*errors.errorString", Message: "no row", Stack: "main.go"})
+	telemetry.RecordException(bad, telemetry.Exception{Type: "*errors.errorString", Message: "no row", Stack: "main.go"})
+	v.End(bad, telemetry.InvalidSession)
 	rpc.End()
 
 	ended := spans.Ended()
@@ -182,7 +183,7 @@ func TestNilProvidersMeanTheGlobalOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, v := i.Start(t.Context())
-	v.End(ctx, telemetry.VerificationFailed, telemetry.Exception{Type: "x"})
+	v.End(ctx, telemetry.VerificationFailed)
 	i.Record(ctx, telemetry.Hit, telemetry.NoError, trace.SpanContext{})
 	telemetry.RecordException(ctx, telemetry.Exception{Type: "x"})
 }
@@ -211,7 +212,7 @@ func ExampleInstruments() {
 		return
 	}
 	ctx, verification := i.Start(context.Background())
-	verification.End(ctx, telemetry.SessionExpired, telemetry.Exception{})
+	verification.End(ctx, telemetry.SessionExpired)
 	fmt.Println(spans.Ended()[0].Name(), "failed:", spans.Ended()[0].Status().Description)
 	// Output: verify session failed: session_expired
 }

@@ -1,5 +1,6 @@
 // A better-auth server that tests can look into. It keeps all in memory and ends when
-// its standard input does. OPTIONS are options of betterAuth, as JSON.
+// its standard input does. OPTIONS are options of betterAuth, as JSON; withoutAdmin leaves
+// the admin plugin out.
 import { createServer } from "node:http";
 import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
@@ -8,17 +9,21 @@ import { admin, bearer } from "better-auth/plugins";
 
 const tables = { user: [], session: [], account: [], verification: [] };
 
+const { withoutAdmin, ...options } = JSON.parse(process.env.OPTIONS);
+let losing = false; // what is to be updated is gone by then
+
 const auth = betterAuth({
   baseURL: "http://127.0.0.1",
   secret: process.env.BETTER_AUTH_SECRET,
   database: memoryAdapter(tables),
   emailAndPassword: { enabled: true },
-  plugins: [admin(), bearer()],
+  plugins: withoutAdmin ? [bearer()] : [admin(), bearer()],
+  databaseHooks: { session: { update: { before: async () => !losing } } },
   rateLimit: { enabled: false },
   advanced: { disableCSRFCheck: true, disableOriginCheck: true },
   telemetry: { enabled: false },
   logger: { disabled: true },
-  ...JSON.parse(process.env.OPTIONS),
+  ...options,
 });
 
 const asked = []; // the header of each get-session
@@ -26,6 +31,7 @@ const asked = []; // the header of each get-session
 const controls = {
   "/control/session": ({ token, set }) => Object.assign(tables.session.find((s) => s.token === token), dates(set)),
   "/control/user": ({ id, set }) => Object.assign(tables.user.find((u) => u.id === id), set),
+  "/control/lose": ({ on }) => (losing = on),
   "/control/fail": ({ on }) => fail(on),
   "/control/asked": () => asked.splice(0),
 };

@@ -67,9 +67,17 @@ await step("without a session a call is refused", async () => {
   assert.equal(badge, "Refused");
   assert.match(fields, /unauthenticated[^]*missing credentials[^]*MISSING_CREDENTIALS/);
 });
+await step("a stream is refused, and not ended", async () => {
+  await page.click("#watch");
+  await seen("#status", "Refused");
+  assert.match(await text("#ticks"), /unauthenticated · missing credentials · MISSING_CREDENTIALS/);
+  assert.equal(await text("#watch"), "Open a stream");
+});
 await step("Ada signs up", async () => {
   await fill({ name: "Ada Lovelace", ...account });
   assert.equal(await text("#who-name"), "Ada Lovelace");
+  assert.equal(await page.locator("#ticks").isHidden(), true); // nothing is left of what was before her
+  assert.equal(await text("#status"), "Not open");
 });
 await step("the session's cookie is not for scripts", async () => {
   assert.equal(await page.evaluate(() => document.cookie), "");
@@ -117,6 +125,23 @@ await step("a page of another origin cannot call in her name", async () => {
   await foreign.close();
   server.close();
 });
+await step("offline, a sign-out says that it was none", async () => {
+  await context.setOffline(true);
+  await page.click("#sign-out");
+  await seen("#sign-out-problem", "You are still signed in. The server cannot be reached.");
+  assert.equal(await text("#who-name"), "Ada Lovelace");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "sign-out");
+  await context.setOffline(false);
+  if (await text("#watch") === "Open a stream") { // being offline cut it
+    await page.click("#watch");
+    await seen("#ticks li", "tick 1 for Ada Lovelace");
+  }
+});
+const second = await context.newPage();
+await step("a second tab knows her", async () => {
+  await second.goto(url);
+  await second.locator("#who-name").filter({ hasText: "Ada Lovelace" }).waitFor();
+});
 const old = await context.cookies();
 await step("she signs out, and the server ends the open stream", async () => {
   await page.click("#sign-out");
@@ -125,6 +150,10 @@ await step("she signs out, and the server ends the open stream", async () => {
   assert.match(await text("#ticks"), /unauthenticated · invalid session · INVALID_SESSION/);
   await picture("3-signed-out");
 });
+await step("the second tab shows nobody any more", async () => {
+  await second.locator("#signed-out").waitFor();
+  assert.equal(await second.locator("#signed-in").isHidden(), true);
+});
 await step("the cookie of before is worth nothing", async () => {
   await context.addCookies(old);
   const { badge, fields } = await call("#call-connect");
@@ -132,9 +161,32 @@ await step("the cookie of before is worth nothing", async () => {
   assert.match(fields, /INVALID_SESSION/);
   await context.clearCookies();
 });
-await step("she signs in again", async () => {
+await step("a failed sign-in leaves the focus where it was", async () => {
+  const focused = () => page.evaluate(() => document.activeElement.id);
   await page.click("#mode-in");
+  await page.fill("#email", account.email);
+  await page.fill("#password", "another password");
+  await page.press("#password", "Enter");
+  await seen("#problem", "Invalid email or password");
+  assert.equal(await focused(), "password");
+  await page.click("#submit");
+  await page.waitForFunction(() => document.getElementById("problem").hidden === false);
+  assert.equal(await focused(), "submit");
+});
+await step("where colours are forced, the pressed segment is told apart", async () => {
+  await page.emulateMedia({ forcedColors: "active" });
+  const look = async (id) => { // a corner of it, without its text
+    const { x, y } = await page.locator(id).boundingBox();
+    return (await page.screenshot({ clip: { x: x + 6, y: y + 6, width: 4, height: 4 } })).toString("base64");
+  };
+  assert.notEqual(await look("#mode-in"), await look("#mode-up"));
+  await page.emulateMedia({ forcedColors: null });
+});
+await step("she signs in again", async () => {
   await fill(account);
+  await second.locator("#who-name").filter({ hasText: "Ada Lovelace" }).waitFor(); // in the other tab, too
+  await second.close();
+  assert.equal(await page.locator("#ticks").isHidden(), true);
   assert.equal((await call("#call-rest")).badge, "better-auth was asked");
 });
 await step("the page knows her when it is opened anew", async () => {

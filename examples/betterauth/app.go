@@ -28,8 +28,8 @@ import (
 //go:embed web
 var web embed.FS
 
-// sessionCookie is better-auth's.
-var sessionCookie = authmd.Cookie("better-auth.session_token")
+// sessionCookie is better-auth's. To Forget, all spellings of it are one session.
+var sessionCookie = authmd.Named(authmd.Cookie("better-auth.session_token"), authmd.UnsignedToken)
 
 // app is everything behind the one address that a browser knows.
 type app struct {
@@ -123,7 +123,7 @@ func (a *app) addOwner(mux *http.ServeMux, owner *owner) {
 		ModifyResponse: func(r *http.Response) error {
 			if r.Request.URL.Path == "/api/auth/sign-out" && r.StatusCode == http.StatusOK {
 				if token, ok := sessionCookie.Extract(r.Request.Header); ok {
-					a.auth.Forget(token)
+					return a.auth.Forget(r.Request.Context(), token)
 				}
 			}
 			return nil

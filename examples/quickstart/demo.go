@@ -8,7 +8,6 @@ import (
 	"net"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop/grpc_testing"
@@ -69,9 +68,9 @@ func runDemo(ctx context.Context, out io.Writer) (err error) {
 
 func (d *demo) refusals(ctx context.Context) {
 	d.say("Nobody in particular calls")
-	d.call(ctx, "", "", string(reason.MissingCredentials), 0)
+	d.call(ctx, "", "", reason.MissingCredentials, 0)
 	d.say("Somebody calls with a token that was never issued")
-	d.call(ctx, "authorization", "Bearer made-up", string(reason.InvalidSession), 1)
+	d.call(ctx, "authorization", "Bearer made-up", reason.InvalidSession, 1)
 }
 
 func (d *demo) signedIn(ctx context.Context) (token string) {
@@ -91,7 +90,7 @@ func (d *demo) denied(ctx context.Context, token string) {
 	ctx, cancel := context.WithTimeout(grpcmd.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), 10*time.Second)
 	defer cancel()
 	_, err := d.client.EmptyCall(ctx, &grpc_testing.Empty{})
-	d.expect("the call", err, string(reason.AccessDenied))
+	d.expect("the call", err, reason.AccessDenied)
 }
 
 // signedOut shows that signing out ends an open stream.
@@ -115,10 +114,12 @@ func (d *demo) signedOut(ctx context.Context, token string) {
 	}
 	d.say("She signs out elsewhere; the store tells the server to forget her session")
 	d.store.signOut(token)
-	d.auth.Forget(token)
+	if d.failed(d.auth.Forget(ctx, token)) {
+		return
+	}
 	_, err = stream.Recv()
-	d.expect("the open stream", err, string(reason.InvalidSession))
-	d.call(ctx, "", "", string(reason.InvalidSession), 1)
+	d.expect("the open stream", err, reason.InvalidSession)
+	d.call(ctx, "", "", reason.InvalidSession, 1)
 }
 
 func (d *demo) expired(ctx context.Context) {
@@ -130,7 +131,7 @@ func (d *demo) expired(ctx context.Context) {
 	case <-time.After(lasts):
 	case <-ctx.Done():
 	}
-	d.call(ctx, "authorization", "Bearer "+token, string(reason.SessionExpired), 1)
+	d.call(ctx, "authorization", "Bearer "+token, reason.SessionExpired, 1)
 }
 
 func (d *demo) say(step string) {
@@ -147,7 +148,7 @@ func (d *demo) signIn(lasts time.Duration) string {
 
 // call makes a unary call and compares how it ends, and how often the store was
 // asked for it, with what should be.
-func (d *demo) call(ctx context.Context, key, value, reason string, asks int64) {
+func (d *demo) call(ctx context.Context, key, value string, want reason.Reason, asks int64) {
 	if d.err != nil {
 		return
 	}
@@ -162,7 +163,7 @@ func (d *demo) call(ctx context.Context, key, value, reason string, asks int64) 
 	if err == nil {
 		fmt.Fprintf(d.out, "   ← %s\n", r.GetPayload().GetBody())
 	}
-	d.expect("the call", err, reason)
+	d.expect("the call", err, want)
 	fmt.Fprintf(d.out, "   the store was asked: %t\n", asked > 0)
 	if d.err == nil && asked != asks {
 		d.err = fmt.Errorf("the store was asked %d times, want %d", asked, asks)
@@ -170,32 +171,22 @@ func (d *demo) call(ctx context.Context, key, value, reason string, asks int64) 
 }
 
 // expect prints why something was refused and compares it with what should be.
-func (d *demo) expect(what string, err error, reason string) {
+func (d *demo) expect(what string, err error, want reason.Reason) {
 	if d.err != nil {
 		return
 	}
-	got := reasonOf(err)
+	got := reason.Of(err)
 	if err != nil {
 		fmt.Fprintf(d.out, "   ✗ %s: %s, %q (%s)\n", what, status.Code(err), status.Convert(err).Message(), got)
 	}
-	if got != reason || err == nil && reason != "" {
-		d.err = fmt.Errorf("%s ended with reason %q, want %q: %w", what, got, reason, err)
+	if got != want || err == nil && want != "" {
+		d.err = fmt.Errorf("%s ended with reason %q, want %q: %w", what, got, want, err)
 	}
 }
 
 func (d *demo) failed(err error) bool {
 	d.err = errors.Join(d.err, err)
 	return d.err != nil
-}
-
-// reasonOf is what a client switches on.
-func reasonOf(err error) string {
-	for _, detail := range status.Convert(err).Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			return info.GetReason()
-		}
-	}
-	return ""
 }
 
 func dial(addr string) (grpc_testing.TestServiceClient, *grpc.ClientConn, error) {

@@ -1,5 +1,5 @@
-// Package catch runs the callbacks of users so that nothing they do ends the process or
-// leaves somebody waiting.
+// Package catch runs callbacks that may panic, end their goroutine or never return,
+// and turns each of these into an error.
 package catch
 
 import (
@@ -11,24 +11,40 @@ import (
 
 // ErrGoexit is the error of a callback that ended its goroutine with
 // [runtime.Goexit], as testing.T.FailNow does.
-var ErrGoexit = errors.New("the callback called runtime.Goexit")
+var ErrGoexit = errors.New("catch: the callback called runtime.Goexit")
 
 // PanicError is the error of a callback that panicked. Neither Error nor any fmt
 // verb shows the value, which may hold anything.
 type PanicError struct {
-	Value any    // what was passed to panic
+	Value any    // what was passed to panic; nil is possible, see Protect
 	Stack []byte // the stack of the goroutine that panicked
 }
 
 // Error returns a fixed text.
-func (*PanicError) Error() string { return "the callback panicked" }
+func (*PanicError) Error() string { return "catch: the callback panicked" }
 
 // Format implements [fmt.Formatter]: the same text for every verb.
 func (e *PanicError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.Error())) }
 
+// Protect calls fn and returns nil when fn returned, or a [PanicError]. That fn did
+// not return is what counts, not what recover says: under GODEBUG=panicnil=1 that
+// is nil for panic(nil). A Goexit ends the calling goroutine all the same, as
+// nothing can stop it: Protect does not return then, and [Call] is what survives it.
+func Protect(fn func()) (err error) {
+	returned := false
+	defer func() {
+		if r := recover(); !returned {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
+		}
+	}()
+	fn()
+	returned = true
+	return nil
+}
+
 // Call runs fn in a goroutine of its own and returns its answer, or the error of
 // ctx when that ends first: fn is then abandoned, its answer unused. A panic in
-// fn is a [PanicError], a Goexit is [ErrGoexit].
+// fn is a [PanicError], a Goexit is [ErrGoexit]; both come with the zero value.
 func Call[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		value T
@@ -36,9 +52,13 @@ func Call[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, e
 	}
 	done := make(chan answer, 1)
 	go func() {
-		a := answer{err: ErrGoexit}
-		defer func() { done <- a }()
-		a.value, a.err = Protect(func() (T, error) { return fn(ctx) })
+		given := answer{err: ErrGoexit} // unless Protect returns
+		defer func() { done <- given }()
+		var a answer
+		if err := Protect(func() { a.value, a.err = fn(ctx) }); err != nil {
+			a = answer{err: err}
+		}
+		given = a
 	}()
 	select {
 	case a := <-done:
@@ -52,18 +72,4 @@ func Call[T any](ctx context.Context, fn func(context.Context) (T, error)) (T, e
 		var zero T
 		return zero, ctx.Err()
 	}
-}
-
-// Protect runs fn and turns a panic, one with nil too, into a [PanicError]. A Goexit goes on.
-func Protect[T any](fn func() (T, error)) (v T, err error) {
-	returned := false
-	defer func() {
-		if r := recover(); r != nil || !returned && err == nil {
-			var zero T
-			v, err = zero, &PanicError{Value: r, Stack: debug.Stack()}
-		}
-	}()
-	v, err = fn()
-	returned = true
-	return v, err
 }

@@ -2,6 +2,8 @@
 // way may read them.
 package headername
 
+import "strings"
+
 const (
 	// GatewayPrefix is what grpc-gateway puts before the names of HTTP headers.
 	GatewayPrefix = "grpcgateway-"
@@ -17,6 +19,25 @@ func IsIdentity(key string) bool {
 		key = key[len(GatewayPrefix):]
 	}
 	return HasPrefix(key, IdentityPrefix)
+}
+
+// Is reports whether a key, in any case, could be read as the header of this name, which
+// is as [Plain] returns it: see [IsIdentity]. Metadata in binary, whose keys end with
+// "-bin", counts too.
+func Is(key, name string) bool {
+	for HasPrefix(key, GatewayPrefix) && !HasPrefix(name, GatewayPrefix) {
+		key = key[len(GatewayPrefix):]
+	}
+	if name == "" || !HasPrefix(key, name) {
+		return false
+	}
+	rest := key[len(name):]
+	return rest == "" || len(rest) == len("-bin") && HasPrefix(rest, "-bin")
+}
+
+// Plain returns a name in lower case, with "-" for "_" and ".".
+func Plain(name string) string {
+	return strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
 }
 
 // HasPrefix is strings.HasPrefix for a key in any case and spelling. prefix is in lower

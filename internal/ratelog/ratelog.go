@@ -34,17 +34,19 @@ func New(to *slog.Logger) *Logger {
 	return &Logger{to: to}
 }
 
+// Enabled reports whether anything is written at all.
+func (l *Logger) Enabled() bool { return l != nil }
+
 // Log writes a line, or counts it. An attribute that is a slog.LogValuer is asked for its
 // value only if the line is written. A handler that panics loses its line.
 func (l *Logger) Log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
 	if l == nil {
 		return
 	}
-	_, _ = catch.Protect(func() (struct{}, error) {
+	_ = catch.Protect(func() {
 		if l.to.Enabled(ctx, level) {
 			l.log(ctx, level, msg, attrs)
 		}
-		return struct{}{}, nil
 	})
 }
 
@@ -54,7 +56,7 @@ func (l *Logger) log(ctx context.Context, level slog.Level, msg string, attrs []
 		return
 	}
 	if dropped > 0 {
-		attrs = append(slices.Clip(attrs), slog.Uint64("dropped", dropped))
+		attrs = append(slices.Clip(attrs), slog.Uint64("left_out", dropped))
 	}
 	l.to.LogAttrs(ctx, level, msg, attrs...)
 }

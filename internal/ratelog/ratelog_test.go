@@ -27,14 +27,14 @@ func TestAFloodIsCountedAndNotWritten(t *testing.T) {
 		for range 1000 {
 			l.Log(t.Context(), slog.LevelInfo, "denied", slog.Any("cause", lazy{&asked}))
 		}
-		if lines := strings.Count(out.String(), "\n"); lines != ratelog.PerSecond || asked != lines || strings.Contains(out.String(), "dropped") {
+		if lines := strings.Count(out.String(), "\n"); lines != ratelog.PerSecond || asked != lines || strings.Contains(out.String(), "left_out") {
 			t.Fatalf("%d lines, %d values asked for:\n%s", lines, asked, out.String())
 		}
 		out.Reset()
 		time.Sleep(time.Second)
 		l.Log(t.Context(), slog.LevelInfo, "denied")
 		l.Log(t.Context(), slog.LevelInfo, "denied")
-		if text := out.String(); strings.Count(text, "\n") != 2 || strings.Count(text, "dropped=990") != 1 {
+		if text := out.String(); strings.Count(text, "\n") != 2 || strings.Count(text, "left_out=990") != 1 {
 			t.Errorf("the next second:\n%s", text)
 		}
 	})
@@ -48,7 +48,7 @@ func TestALevelThatIsNotWantedIsNotCounted(t *testing.T) {
 		l.Log(t.Context(), slog.LevelDebug, "x")
 	}
 	l.Log(t.Context(), slog.LevelWarn, "y", slog.Int("n", 1))
-	if text := out.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN msg=y n=1") || strings.Contains(text, "dropped") {
+	if text := out.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN msg=y n=1") || strings.Contains(text, "left_out") {
 		t.Error(text)
 	}
 }

@@ -4,131 +4,94 @@ package redact
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
 const (
-	// maxText bounds a text that is recorded, in bytes, and maxLooked how much of one is
-	// looked at: a secret that begins in the first has to be seen whole.
-	maxText   = 2 << 10
-	maxLooked = maxText + 16<<10
-	// minSecret is the length from which the value of just any cookie is cut out: "1" and
-	// "en" are no secrets, and a text without them says nothing any more.
-	minSecret = 4
+	// maxText bounds a text that is recorded, in bytes.
+	maxText = 2 << 10
+	// maxWait bounds how long the methods of an error may take.
+	maxWait = time.Second
 	// replacement is what stands in place of a secret.
 	replacement = "[redacted]"
+	// unavailable is the text of an error whose method Error does not return.
+	unavailable = "(its text could not be had)"
 )
 
 // Exception describes the cause of a failure with the secrets cut out: the errors
 // of HTTP clients like to quote the URL. It is for a span that is recording, or a log: it
-// costs more than the failure itself.
+// costs more than the failure itself. What the methods of cause do harms nobody.
 func Exception(cause error, secrets []string) telemetry.Exception {
 	if cause == nil {
 		return telemetry.Exception{}
 	}
+	described := make(chan telemetry.Exception, 1)
+	go func() {
+		defer close(described) // however it ends
+		_ = catch.Protect(func() { described <- describe(cause, secrets) })
+	}()
+	select {
+	case x, ok := <-described:
+		if ok {
+			return x
+		}
+	case <-time.After(maxWait):
+	}
+	return telemetry.Exception{Type: fmt.Sprintf("%T", cause), Message: unavailable}
+}
+
+func describe(cause error, secrets []string) telemetry.Exception {
 	if panicked, ok := errors.AsType[*catch.PanicError](cause); ok {
 		return telemetry.Exception{
 			Type:    fmt.Sprintf("panic(%T)", panicked.Value),
-			Message: Text(text(func() string { return fmt.Sprint(panicked.Value) }), secrets),
+			Message: Text(fmt.Sprint(panicked.Value), secrets),
 			Stack:   Text(string(panicked.Stack), secrets),
 		}
 	}
-	return telemetry.Exception{Type: fmt.Sprintf("%T", cause), Message: Text(text(cause.Error), secrets)}
+	return telemetry.Exception{Type: fmt.Sprintf("%T", cause), Message: Text(cause.Error(), secrets)}
 }
 
-// text calls a method of a user's error, which may panic.
-func text(of func() string) string {
-	said, err := catch.Protect(func() (string, error) { return of(), nil })
-	if err != nil {
-		return "(its text could not be had)"
-	}
-	return said
-}
-
-// Text replaces every secret in text, in whichever of its [Forms], and cuts what is left
-// to 2 KiB of valid UTF-8. What stands in place of one secret is never taken for another,
-// so the text grows no further than by that.
+// Text replaces every secret in the first 2 KiB of text and leaves the rest out. What it
+// returns has at most 2 KiB and an ellipsis, and is valid UTF-8, which exporters insist on.
+//
+// A secret is found in each of its [Forms], as it is, percent-encoded, and quoted as Go
+// or JSON do. The text is read once for each of those, however many secrets there are.
 func Text(text string, secrets []string) string {
-	cut := len(text) > maxLooked
-	if cut {
-		text = text[:maxLooked]
-	}
-	var forms []string
-	for _, secret := range secrets {
-		forms = Forms(forms, secret)
-	}
-	slices.Sort(forms)
-	secret := make([]bool, len(text)) // of each byte of text
-	for _, form := range slices.Compact(forms) {
-		for at := 0; form != ""; {
-			found := strings.Index(text[at:], form)
-			if found < 0 {
-				break
-			}
-			for i := range len(form) {
-				secret[at+found+i] = true
-			}
-			at += found + len(form)
+	known := newForms(secrets)
+	shown, cut := text[:min(len(text), maxText)], len(text) > maxText
+	secret := make([]bool, len(shown)) // of each byte
+	if known.longest > 0 {
+		for _, v := range viewsOf(text, maxText+known.longest) { // what begins in the part that is shown is seen whole
+			v.mark(secret, known)
 		}
 	}
 	var kept strings.Builder
-	for i := 0; i < len(text) && kept.Len() <= maxText; i++ {
-		switch {
-		case !secret[i]:
-			kept.WriteByte(text[i])
-		case i == 0 || !secret[i-1]:
-			kept.WriteString(replacement)
+	for from := 0; from < len(shown) && kept.Len() <= maxText; {
+		to := from
+		for to < len(shown) && secret[to] == secret[from] {
+			to++
 		}
+		if secret[from] {
+			kept.WriteString(replacement)
+		} else {
+			kept.WriteString(strings.ToValidUTF8(shown[from:to], "\uFFFD"))
+		}
+		from = to
 	}
-	text = kept.String()
-	if cut || len(text) > maxText {
-		text = strings.ToValidUTF8(text[:min(len(text), maxText)], "") + "…"
+	if text = kept.String(); len(text) > maxText {
+		end := maxText
+		for end > 0 && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		text, cut = text[:end], true
+	}
+	if cut {
+		text += "…"
 	}
 	return text
-}
-
-// Forms appends every spelling of a secret that could turn up in a text to dst: as it
-// is, as URLs and Go quote it, without its own quotes or escapes, and, where it seems to
-// be signed, without the signature.
-func Forms(dst []string, secret string) []string {
-	for _, plain := range plainForms(secret) {
-		quoted := strconv.Quote(plain)
-		dst = append(dst, plain, url.QueryEscape(plain), url.PathEscape(plain), quoted[1:len(quoted)-1])
-	}
-	return dst
-}
-
-func plainForms(secret string) []string {
-	secret = strings.TrimSpace(secret)
-	forms := []string{secret}
-	bare := strings.TrimSuffix(strings.TrimPrefix(secret, `"`), `"`)
-	forms = append(forms, bare)
-	if plain, err := url.PathUnescape(bare); err == nil {
-		bare = plain
-		forms = append(forms, plain)
-	}
-	if plain, err := url.QueryUnescape(bare); err == nil {
-		forms = append(forms, plain)
-	}
-	if dot := strings.LastIndexByte(bare, '.'); dot >= minSecret {
-		token := strings.TrimPrefix(bare[:dot], "s:")
-		forms = append(forms, bare[:dot], token)
-	}
-	return forms
-}
-
-// Cookies appends what of a Cookie header's line may be secret to dst: the values of its cookies.
-func Cookies(dst []string, line string) []string {
-	for pair := range strings.SplitSeq(line, ";") {
-		if _, value, ok := strings.Cut(pair, "="); ok && len(strings.TrimSpace(value)) >= minSecret {
-			dst = append(dst, strings.TrimSpace(value))
-		}
-	}
-	return dst
 }

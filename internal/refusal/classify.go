@@ -35,12 +35,16 @@ func Classify(err error, otherwise *Refusal, outage func(error) bool) *Refusal {
 	return otherwise
 }
 
+// unavailableCodes are those of a status that says no more than that the other side could
+// not be asked. Canceled is one: a caller's own is looked at before.
+var unavailableCodes = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled}
+
 // Unavailable reports whether an error says that somebody could not be asked, and the
 // delay after which to ask again; 0: none is named.
 func Unavailable(err error) (yes bool, delay time.Duration) {
 	st, hasStatus := StatusOf(err)
 	yes = errors.Is(err, ErrUnavailable) || IsOutage(err) ||
-		hasStatus && slices.Contains([]codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted}, st.Code())
+		hasStatus && slices.Contains(unavailableCodes, st.Code())
 	if yes {
 		delay = retryDelay(err, st)
 	}
@@ -49,7 +53,17 @@ func Unavailable(err error) (yes bool, delay time.Duration) {
 
 // IsOutage reports whether an error is one that network connections, HTTP clients and
 // database drivers return when the other side cannot be reached, fails on the way, or is
-// too slow. A context.Canceled is one: a caller's own is looked at before.
+// too slow:
+//
+//   - any net.Error of a connection: of a dial, of DNS or TLS, of an http.Client, a timeout,
+//     the use of a closed connection
+//   - an answer that was cut off: [io.ErrUnexpectedEOF], or the reset of an HTTP/2 stream
+//   - [driver.ErrBadConn] and [sql.ErrConnDone]
+//   - [context.DeadlineExceeded], and [context.Canceled]: a caller's own is looked at before
+//
+// It is not when a file is missing or an address cannot be parsed, though those are
+// net.Errors by their type; nor a bare [io.EOF], which is how an empty answer reads, too; nor what
+// can be told by its text alone, as database/sql's "database is closed".
 func IsOutage(err error) bool {
 	for _, known := range []error{
 		context.DeadlineExceeded, context.Canceled, io.ErrUnexpectedEOF, driver.ErrBadConn, sql.ErrConnDone,
@@ -58,8 +72,17 @@ func IsOutage(err error) bool {
 			return true
 		}
 	}
-	return anyIn(err, isConnectionError)
+	return errors.As(err, new(streamReset)) || anyIn(err, isConnectionError)
 }
+
+// streamReset is what the error of a reset HTTP/2 stream, whose type net/http does not
+// export, lets [errors.As] turn it into: it goes by the names of the fields.
+type streamReset struct {
+	StreamID, Code uint32
+	Cause          error
+}
+
+func (streamReset) Error() string { return "stream reset" }
 
 // anyIn reports whether is holds for an error of err's tree.
 func anyIn(err error, is func(error) bool) bool {
@@ -91,6 +114,8 @@ func isConnectionError(err error) bool {
 		return slices.Contains(connectionErrnos, err)
 	case *url.Error:
 		return err.Op != "parse" // which has met no network
+	case *net.ParseError, *net.AddrError: // nor has this
+		return false
 	case net.Error:
 		return true
 	}

@@ -23,14 +23,14 @@ const (
 // Set is the shared secrets of callers and the header in which they are told.
 type Set struct {
 	Header  string // in lower case
-	plain   string // the header with "-" for "_" and "."
+	plain   string // the header as headername.Is takes it
 	digests [][sha256.Size]byte
 }
 
 // New checks a header, and secrets, which the option of this name was given. The error
 // says what is wrong with each, and does not show it.
 func New(option, header string, all []string) (Set, error) {
-	s := Set{Header: strings.ToLower(header), plain: strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(header))}
+	s := Set{Header: strings.ToLower(header), plain: headername.Plain(header)}
 	var errs []error
 	if !authmd.Forwardable(header) || headername.IsIdentity(header) || strings.HasSuffix(s.Header, "-bin") {
 		errs = append(errs, fmt.Errorf("WithSecretHeader: %q cannot hold a secret", header))
@@ -55,17 +55,9 @@ func check(secret string) error {
 }
 
 // IsHeader reports whether a key could be read as the header of the secret: see
-// headername.IsIdentity.
-func (s *Set) IsHeader(key string) bool {
-	for headername.HasPrefix(key, headername.GatewayPrefix) && !headername.HasPrefix(s.plain, headername.GatewayPrefix) {
-		key = key[len(headername.GatewayPrefix):]
-	}
-	if len(s.digests) == 0 || !headername.HasPrefix(key, s.plain) {
-		return false
-	}
-	rest := key[len(s.plain):]
-	return rest == "" || len(rest) == len("-bin") && headername.HasPrefix(rest, "-bin")
-}
+// headername.Is. It does so without a secret, too: callers that are known by their
+// certificates may send the one that others check.
+func (s *Set) IsHeader(key string) bool { return headername.Is(key, s.plain) }
 
 // Told reports whether a header holds one of the secrets, and nothing else in its
 // place. Aliases of its name are not read.

@@ -113,6 +113,10 @@ func TestEveryAnswerEndsInItsStatus(t *testing.T) {
 		"null that is not JSON":                 {says(200, "null", "Content-Type", "text/html"), unavailable},
 		"204":                                   {says(204, ""), unavailable},
 		"401, which better-auth never says":     {says(401, `null`), unavailable},
+		"401 as after a refresh, without one":   {says(401, `{"code":"FAILED_TO_GET_SESSION"}`), unavailable},
+		"a role that is a number":               {says(200, good(`"admin, editor"`, `7`)), unavailable},
+		"roles that are a list":                 {says(200, good(`"admin, editor"`, `["admin"]`)), standin.Outcome{}},
+		"no role":                               {says(200, good(`"admin, editor"`, `null`)), standin.Outcome{}},
 		"403":                                   {says(403, `null`), unavailable},
 		"a failed database":                     {says(500, ""), unavailable},
 		"503 with a delay":                      {says(503, "", "Retry-After", "7"), unavailable.After(7 * time.Second)},
@@ -131,7 +135,7 @@ func TestEveryAnswerEndsInItsStatus(t *testing.T) {
 			for how, header := range map[string]http.Header{
 				"cookie": byCookie(cookie, sign(secret, token)), "bearer": byBearer(token),
 			} {
-				ac, err := newAuth(t, v).Authenticate(t.Context(), header)
+				ac, err := standin.Authenticate(t.Context(), newAuth(t, v), header)
 				if got := standin.OutcomeOf(err); got != test.want || (ac == nil) != (err != nil) {
 					t.Errorf("%s: got %v, %+v, want %+v", how, ac, got, test.want)
 				}

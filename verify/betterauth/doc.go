@@ -5,7 +5,7 @@
 //	v, err := betterauth.New("https://auth.example.com")
 //	...
 //	auth, err := interceptor.NewSessionAuth(v.Verify, v.Map,
-//		interceptor.WithExtractors(v.Extractors()...), interceptor.WithKeyHeaders())
+//		interceptor.WithExtractors(v.Extractors()...), interceptor.WithKeyHeaders(v.KeyHeaders()...))
 //
 // With the default extractors it works, too; then every cookie of the browser, not
 // only that of the session, is part of a cache key.
@@ -16,12 +16,12 @@
 //
 // One credential is sent on, the one that won: with a bearer token the cookie is not,
 // since better-auth answers for the cookie when the token is bad. Nothing else of the
-// request goes along, unless [WithClientAddress] says so. Redirects are not followed.
+// request goes along, unless [WithClientAddress] or [WithStateless] says so. Redirects are not followed.
 // The URL should be https, or of a host that is reached over a network you trust: the
 // session token goes there.
 //
 // better-auth is asked past its cookie cache, which accepts a session that was signed
-// out. A user who is banned is refused, which get-session alone does not do. With
+// out; one without a database has nothing else, and needs [WithStateless]. A user who is banned is refused, which get-session alone does not do. With
 // [WithSecret] a cookie that better-auth did not sign is refused without a call.
 //
 // The token is in no error and not in a [Session].
@@ -31,7 +31,8 @@
 // get-session says "no such session" with status 200 and the body null, whatever the
 // reason. That, a session that has expired, and a banned user are
 // interceptor.ErrInvalidSession. Anything else is interceptor.ErrUnavailable, 401, 403
-// and 404 included: get-session never says these of a session, so they come from a
-// proxy, a wrong path or a plugin. 429 keeps its delay. When ctx has ended the error
+// and 404 included: they come from a proxy, a wrong path or a plugin. There is one 401
+// that better-auth says itself, when a session that is to be extended is deleted at that
+// moment: with [WithRefresh] that one is interceptor.ErrInvalidSession. 429 keeps its delay. When ctx has ended the error
 // wraps that of ctx as well.
 package betterauth

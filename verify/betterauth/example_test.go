@@ -17,12 +17,13 @@ import (
 func Example() {
 	secret := "what BETTER_AUTH_SECRET is over there"
 
-	v, err := betterauth.New("https://auth.example.com", betterauth.WithSecret(secret))
+	v, err := betterauth.New("https://auth.example.com", betterauth.WithSecret(secret),
+		betterauth.WithClientAddress("X-Forwarded-For", 1)) // which one proxy of yours writes
 	if err != nil {
 		log.Fatal(err)
 	}
 	auth, err := interceptor.NewSessionAuth(v.Verify, v.Map,
-		interceptor.WithExtractors(v.Extractors()...), interceptor.WithKeyHeaders(),
+		interceptor.WithExtractors(v.Extractors()...), interceptor.WithKeyHeaders(v.KeyHeaders()...),
 		interceptor.WithCache(cache.Policy{TTL: time.Minute}))
 	if err != nil {
 		log.Fatal(err)

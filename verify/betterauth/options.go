@@ -1,10 +1,11 @@
 package betterauth
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -19,23 +20,28 @@ type optionFunc func(*config)
 func (f optionFunc) apply(c *config) { f(c) }
 
 type config struct {
-	basePath string
-	cookie   string
-	secrets  [][]byte
-	refresh  bool
-	address  func(ctx context.Context, header http.Header) string
-	client   *http.Client
-	timeout  time.Duration
-	errs     []error
+	basePath  string
+	prefix    string
+	cookies   CookieNames
+	stateless bool
+	secrets   [][]byte
+	refresh   bool
+	public    *url.URL // nil: as it is asked
+	address   address
+	client    *http.Client
+	timeout   time.Duration
+	errs      []error
 }
 
 func newConfig(opts []Option) config {
-	c := config{basePath: "/api/auth", cookie: "better-auth.session_token", timeout: endpoint.DefaultTimeout}
+	c := config{basePath: "/api/auth", prefix: "better-auth", timeout: endpoint.DefaultTimeout}
 	for _, opt := range opts {
 		if opt != nil {
 			opt.apply(&c)
 		}
 	}
+	c.cookies.SessionToken = cmp.Or(c.cookies.SessionToken, c.prefix+".session_token")
+	c.cookies.SessionData = cmp.Or(c.cookies.SessionData, c.prefix+".session_data")
 	return c
 }
 
@@ -50,14 +56,64 @@ func WithBasePath(path string) Option {
 	})
 }
 
-// WithCookiePrefix is for a better-auth with a cookiePrefix of its own: the session
-// cookie is prefix + ".session_token". By default "better-auth". One that makes no
-// cookie name makes [New] fail.
+// WithCookiePrefix is for a better-auth whose advanced.cookiePrefix is not "better-auth",
+// the default: the session cookie is prefix + ".session_token". One that makes no cookie
+// name makes [New] fail.
 func WithCookiePrefix(prefix string) Option {
 	return optionFunc(func(c *config) {
-		c.cookie = prefix + ".session_token"
-		if prefix == "" || !endpoint.IsCookieName(c.cookie) {
+		c.prefix = prefix
+		if prefix == "" || !endpoint.IsCookieName(prefix) {
 			c.errs = append(c.errs, fmt.Errorf("%s: WithCookiePrefix: %q makes no cookie name", name, prefix))
+		}
+	})
+}
+
+// CookieNames are names of cookies, without __Secure-. An empty one means that of
+// [WithCookiePrefix].
+type CookieNames struct {
+	// SessionToken is advanced.cookies.session_token.name of better-auth.
+	SessionToken string
+	// SessionData is advanced.cookies.session_data.name. It is of use with
+	// [WithStateless] only.
+	SessionData string
+}
+
+// WithCookieNames is for a better-auth whose advanced.cookies names its cookies; its
+// cookiePrefix does not apply to these. One that is no cookie name makes [New] fail.
+func WithCookieNames(names CookieNames) Option {
+	return optionFunc(func(c *config) {
+		c.cookies = names
+		for _, cookie := range []string{names.SessionToken, names.SessionData} {
+			if cookie != "" && !endpoint.IsCookieName(cookie) {
+				c.errs = append(c.errs, fmt.Errorf("%s: WithCookieNames: %q is no cookie name", name, cookie))
+			}
+		}
+	})
+}
+
+// WithStateless is for a better-auth without a database, which keeps a session in the
+// cookie of its cookie cache and nowhere else. That cookie (session_data, with its chunks)
+// is then a credential too, is sent on beside the token, and is believed: a session that
+// was signed out is good until that cookie is too old. A bearer token is no session to
+// such a better-auth, except in the process that signed the user in. With a database,
+// leave it out: better-auth is then asked past its cookie cache.
+func WithStateless() Option {
+	return optionFunc(func(c *config) { c.stateless = true })
+}
+
+// WithPublicURL is the URL by which browsers know better-auth, "https://auth.example.com",
+// where it is not the one that [New] is told: requests name its host in Host, by which a
+// better-auth with baseURL.allowedHosts finds out who it is, and its origin in Origin where
+// [WithRefresh] has to POST, since better-auth refuses a POST from an origin that it does
+// not trust. A URL with a path, or that is not valid, makes [New] fail.
+func WithPublicURL(publicURL string) Option {
+	return optionFunc(func(c *config) {
+		u, err := endpoint.ParseURL(name+": WithPublicURL", publicURL)
+		if err == nil && u.Path != "/" {
+			err = errors.New(name + ": WithPublicURL: the URL must not have a path")
+		}
+		if c.public = u; err != nil {
+			c.errs = append(c.errs, err)
 		}
 	})
 }
@@ -88,26 +144,15 @@ func WithSecret(secrets ...string) Option {
 // gets it. With a bearer token there is no cookie. By default a verification changes
 // nothing.
 //
+// A better-auth with session.deferSessionRefresh extends a session only by a POST: it gets
+// one whenever it says that the session is due. That one must carry an origin which it
+// trusts: see [WithPublicURL]. Where the POST fails, the session is good all the same, and
+// an event on the span of the verification says why it was not extended.
+//
 // A session that its user asked not to be remembered is extended, too: the cookie
 // that says so is no credential and is not sent on.
 func WithRefresh() Option {
 	return optionFunc(func(c *config) { c.refresh = true })
-}
-
-// WithClientAddress tells better-auth the address of the client, as X-Forwarded-For.
-// Without it better-auth in production, which allows 100 questions in 10 s from one
-// address, counts all calls of all users as one client's. address returns an IP
-// address, with or without a port; anything else is not sent. It must be safe to call
-// concurrently. By default, and for nil, none is sent.
-//
-// header is the header of the call that caused the verification. Take a field that a
-// proxy of yours always sets, never one that a client could have set. With
-// interceptor.WithKeyHeaders that field must be among those, so that one session seen
-// from two addresses is verified twice; without, header holds it anyway. The peer of
-// the call is in ctx only without a cache, or when interceptor.WithKeyContext carries
-// it over.
-func WithClientAddress(address func(ctx context.Context, header http.Header) string) Option {
-	return optionFunc(func(c *config) { c.address = address })
 }
 
 // WithHTTPClient sends the requests with a copy of client, which follows no redirect

@@ -29,25 +29,15 @@ type User struct {
 	Name          string `json:"name"`
 	Email         string `json:"email"`
 	EmailVerified bool   `json:"emailVerified"`
-	// Role holds the roles of the admin plugin, separated by commas; see Roles.
-	Role string `json:"role"`
+	// Roles are what is in the user's field "role": of the admin plugin, a text in which
+	// commas separate them; in a schema of your own, a list of texts.
+	Roles []string `json:"-"`
 	// Banned users are refused, until BanExpires if that is not zero.
 	Banned     bool      `json:"banned"`
 	BanExpires time.Time `json:"banExpires"`
 	// Fields are all fields of the user as they came, plugins' and additional ones
 	// included. Numbers are float64.
 	Fields map[string]any `json:"-"`
-}
-
-// Roles returns the roles of the admin plugin; none without it.
-func (u User) Roles() []string {
-	var roles []string
-	for role := range strings.SplitSeq(u.Role, ",") {
-		if role = strings.TrimSpace(role); role != "" {
-			roles = append(roles, role)
-		}
-	}
-	return roles
 }
 
 func (u User) isBanned(now time.Time) bool {
@@ -65,13 +55,39 @@ func (u User) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "User{ID:%q}",
 
 // body is what get-session answers.
 type body struct {
-	Session Session         `json:"session"`
-	User    json.RawMessage `json:"user"`
+	Session      Session         `json:"session"`
+	User         json.RawMessage `json:"user"`
+	NeedsRefresh bool            `json:"needsRefresh"` // with session.deferSessionRefresh
 }
 
 // session returns the Session of a body. The token is not in it.
 func (b *body) session() (*Session, error) {
 	s := b.Session
-	err := errors.Join(json.Unmarshal(b.User, &s.User), json.Unmarshal(b.User, &s.User.Fields))
+	var role struct {
+		Role roles `json:"role"`
+	}
+	err := errors.Join(json.Unmarshal(b.User, &s.User), json.Unmarshal(b.User, &role), json.Unmarshal(b.User, &s.User.Fields))
+	s.User.Roles = role.Role
 	return &s, err
+}
+
+// roles are those in a text, separated by commas, or in a list of texts.
+type roles []string
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (r *roles) UnmarshalJSON(data []byte) error {
+	var list []string
+	if json.Unmarshal(data, &list) != nil {
+		var text string
+		if err := json.Unmarshal(data, &text); err != nil {
+			return err
+		}
+		list = strings.Split(text, ",")
+	}
+	for _, role := range list {
+		if role = strings.TrimSpace(role); role != "" {
+			*r = append(*r, role)
+		}
+	}
+	return nil
 }

@@ -37,10 +37,11 @@ func ExampleNew() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	caller, err := behind(v).Authenticate(context.Background(), http.Header{"Cookie": {"theme=dark; sid=a-token"}})
+	found, err := behind(v).Authenticate(context.Background(), http.Header{"Cookie": {"theme=dark; sid=a-token"}})
 	if err != nil {
 		log.Fatal(err)
 	}
+	caller := found.Identity.AuthContext()
 	fmt.Println(caller.Subject, caller.Roles)
 	// Output: ada [admin staff]
 }
@@ -57,10 +58,11 @@ func ExampleOAuth2Proxy() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	caller, err := behind(v).Authenticate(context.Background(), http.Header{"Cookie": {"_oauth2_proxy=a-token"}})
+	found, err := behind(v).Authenticate(context.Background(), http.Header{"Cookie": {"_oauth2_proxy=a-token"}})
 	if err != nil {
 		log.Fatal(err)
 	}
+	caller := found.Identity.AuthContext()
 	fmt.Println(caller.Subject)
 	// Output: ada
 }
@@ -78,10 +80,11 @@ func ExampleAuthelia() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	caller, err := behind(v).Authenticate(context.Background(), http.Header{"Cookie": {"authelia_session=a-token"}})
+	found, err := behind(v).Authenticate(context.Background(), http.Header{"Cookie": {"authelia_session=a-token"}})
 	if err != nil {
 		log.Fatal(err)
 	}
+	caller := found.Identity.AuthContext()
 	fmt.Println(caller.Subject)
 	// Output: ada
 }

@@ -51,6 +51,10 @@ func New(rawURL string, opts ...Option) (*Verifier, error) {
 // with --skip-jwt-bearer-tokens, or the cookie _oauth2_proxy, in pieces (_oauth2_proxy_0
 // and on) where it is long.
 //
+// A sign-out removes the cookie from the browser. Unless oauth2-proxy keeps its sessions in
+// Redis, the cookie is all that there is of a session, and a copy of it is good until it
+// expires.
+//
 // Written against oauth2-proxy 7. It says 401 when its session store fails, too, and nothing
 // in that answer tells: such a failure refuses people as if they had signed out.
 func OAuth2Proxy(baseURL string, opts ...Option) (*Verifier, error) {

@@ -92,7 +92,7 @@ func check(t *testing.T, preset maker, path string, good []string, tests map[str
 			s := serve(t, test.answer)
 			v := newVerifier(t, preset, s.URL, forwardauth.WithTimeout(500*time.Millisecond), forwardauth.WithCookies("sid"))
 			for how, header := range map[string]http.Header{"cookie": byCookie("sid=" + token), "bearer": byBearer(token)} {
-				ac, err := newAuth(t, v).Authenticate(t.Context(), header)
+				ac, err := standin.Authenticate(t.Context(), newAuth(t, v), header)
 				if got := standin.OutcomeOf(err); got != test.want || (ac == nil) != (err != nil) {
 					t.Errorf("%s: got %v, %+v, want %+v", how, ac, got, test.want)
 				}
@@ -212,7 +212,7 @@ func TestOnlyTheChosenCredentialIsSentOn(t *testing.T) {
 				}
 				says(code, "", header...)(w, r)
 			})
-			ac, err := newAuth(t, newVerifier(t, test.preset, s.URL), test.opts...).Authenticate(t.Context(), test.header)
+			ac, err := standin.Authenticate(t.Context(), newAuth(t, newVerifier(t, test.preset, s.URL), test.opts...), test.header)
 			if err != nil || ac.Subject != "ada" {
 				t.Fatal(ac, err)
 			}

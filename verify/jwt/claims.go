@@ -31,6 +31,12 @@ func text(claims map[string]any, path string) (string, error) {
 	return s, nil
 }
 
+// plain returns a value that is a string, or nothing.
+func plain(value any) string {
+	s, _ := value.(string)
+	return s
+}
+
 // list returns a claim that is an array of strings, or one string, which split takes
 // apart; nil if it is not there.
 func list(claims map[string]any, path string, split func(string) []string) ([]string, error) {

@@ -7,7 +7,7 @@
 //	auth, err := interceptor.NewSessionAuth(v.Verify, v.Map,
 //		interceptor.WithExtractors(metadata.Bearer()), interceptor.WithKeyHeaders())
 //
-// It is a module of its own, for the sake of go-jose, which does the cryptography.
+// [Discover] finds the keys by the issuer's discovery document. It is a module of its own, for the sake of go-jose, which does the cryptography.
 //
 // # Security
 //
@@ -18,6 +18,10 @@
 // less than 2048 bits. A key is used for its own algorithm and for signatures only, where
 // it says so.
 //
+// An issuer signs other things with the same keys. A token whose typ is none of [WithTypes]
+// is refused, and so are one that tells of an event, as a logout token does, and an ID token
+// with a nonce.
+//
 // A JWT that was signed out is good until it expires: nobody is asked, and one that
 // interceptor's Forget has removed from memory verifies anew. Keep its life short, or have
 // a callback of your own look it up in a list of what was signed out before it calls
@@ -26,7 +30,8 @@
 // # Errors
 //
 // What is wrong with a token is interceptor.ErrInvalidSession. When the keys cannot be had
-// the error wraps interceptor.ErrUnavailable. A claim of another form than [Verifier.Map]
+// the error wraps interceptor.ErrUnavailable and says why: that they are served as something
+// else than JSON, say. A claim of another form than [Verifier.Map]
 // expects is an error of the mapping.
 //
 // # Claims

@@ -565,6 +565,11 @@ func TestNewRefusesWhatIsNotSafe(t *testing.T) {
 		{"https://x/jwks", "i", "a", jwt.WithAlgorithms("HS256"), `WithAlgorithms: "HS256"`},
 		{"https://x/jwks", "i", "a", jwt.WithAlgorithms("none"), `WithAlgorithms: "none"`},
 		{"https://x/jwks", "i", "a", jwt.WithAlgorithms(), "WithAlgorithms needs an algorithm"},
+		{"https://x/jwks", "i", "a", jwt.WithIssuers(), "WithIssuers needs names"},
+		{"https://x/jwks", "i", "a", jwt.WithAudiences(""), "WithAudiences needs names"},
+		{"https://x/jwks", "i", "", jwt.WithAuthorizedParties(), "WithAuthorizedParties needs names"},
+		{"https://x/jwks", "i", "", jwt.WithAuthorizedParties(""), "WithAuthorizedParties needs names"},
+		{"https://x/jwks", "i", "a", jwt.WithTypes(), "WithTypes needs a type"},
 		{"https://x/jwks", "i", "a", jwt.WithLeeway(-1), "WithLeeway"},
 		{"https://x/jwks", "i", "a", jwt.WithLeeway(time.Hour), "WithLeeway"},
 		{"https://x/jwks", "i", "a", jwt.WithMaxAge(0), "WithMaxAge"},
@@ -585,7 +590,11 @@ func TestThroughTheInterceptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	call := func(token string) (*authcontext.AuthContext, error) {
-		return auth.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+		found, err := auth.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+		if found.Identity == nil {
+			return nil, err
+		}
+		return found.Identity.AuthContext(), err
 	}
 	if ac, err := call(sign(t, rsaKey, goodClaims())); err != nil || ac.Subject != "ada" {
 		t.Errorf("%v %v", ac, err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,9 +33,9 @@ const (
 
 // keySet holds the keys of an issuer.
 type keySet struct {
-	client  *endpoint.Client
-	maxAge  time.Duration
-	timeout time.Duration
+	client *endpoint.Client
+	issuer string // whose discovery document client asks for; empty: client asks for the keys
+	maxAge time.Duration
 
 	mu      sync.Mutex
 	keys    []jose.JSONWebKey
@@ -127,17 +128,14 @@ func (s *keySet) fetch(ctx context.Context, done chan struct{}) {
 }
 
 func (s *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
-	answer, err := s.client.Get(ctx, http.Header{"Accept": {"application/jwk-set+json, application/json"}})
+	client, err := s.locate(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if answer.Status != http.StatusOK {
-		return nil, s.client.Unavailable(fmt.Sprintf("the keys: the answer was %d", answer.Status))
 	}
 	var body struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := s.client.JSON(answer, &body); err != nil {
+	if err := read(ctx, client, "the keys", &body); err != nil {
 		return nil, err
 	}
 	if len(body.Keys) > maxKeys {
@@ -154,6 +152,50 @@ func (s *keySet) get(ctx context.Context) ([]jose.JSONWebKey, error) {
 		return nil, s.client.Unavailable("there is no key that can verify a signature")
 	}
 	return keys, nil
+}
+
+// locate returns the client that asks for the keys.
+func (s *keySet) locate(ctx context.Context) (*endpoint.Client, error) {
+	if s.issuer == "" {
+		return s.client, nil
+	}
+	var document struct {
+		Issuer  string `json:"issuer"`
+		JWKSURI string `json:"jwks_uri"`
+	}
+	if err := read(ctx, s.client, "the discovery document", &document); err != nil {
+		return nil, err
+	}
+	place, query, _ := strings.Cut(document.JWKSURI, "?")
+	u, err := endpoint.ParseURL("jwt", place)
+	switch {
+	case document.Issuer != s.issuer:
+		return nil, s.client.Unavailable("the discovery document is of another issuer")
+	case err != nil:
+		return nil, s.client.Unavailable("the discovery document names no URL of keys")
+	case strings.HasPrefix(s.issuer, "https:") && u.Scheme != "https":
+		return nil, s.client.Unavailable("the discovery document of an https issuer names keys that are not")
+	}
+	u.RawQuery = query
+	return s.client.At(u), nil
+}
+
+// read reads a JSON document. The error wraps [interceptor.ErrUnavailable].
+func read(ctx context.Context, client *endpoint.Client, what string, into any) error {
+	answer, err := client.Get(ctx, http.Header{"Accept": {"application/jwk-set+json, application/json"}})
+	if err != nil {
+		return err
+	}
+	if answer.Status != http.StatusOK {
+		return client.Unavailable(fmt.Sprintf("%s: the answer was %d", what, answer.Status))
+	}
+	if kind := answer.Header.Get("Content-Type"); !endpoint.IsJSON(kind) {
+		return client.Unavailable(fmt.Sprintf("%s: the Content-Type is %.64q, want application/json or another of JSON", what, kind))
+	}
+	if client.JSON(answer, into) != nil {
+		return client.Unavailable(what + ": the answer is not the JSON that it should be")
+	}
+	return nil
 }
 
 // isUsable reports whether a key is public, is for signatures and is strong enough.

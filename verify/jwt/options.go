@@ -27,9 +27,15 @@ const (
 // asymmetric are the algorithms that can be allowed.
 var asymmetric = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
+	ed25519Algorithm,
 }
 
 type config struct {
+	issuers    []string
+	audiences  []string
+	parties    []string
+	types      []string
+	idTokens   bool
 	algorithms []jose.SignatureAlgorithm
 	leeway     time.Duration
 	maxAge     time.Duration
@@ -40,9 +46,11 @@ type config struct {
 	errs       []error
 }
 
-func newConfig(opts []Option) config {
+func newConfig(issuer, audience string, opts []Option) config {
 	c := config{
-		algorithms: []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA},
+		issuers:    []string{issuer},
+		types:      []string{"", "jwt", accessToken},
+		algorithms: []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA, ed25519Algorithm},
 		leeway:     defaultLeeway,
 		maxAge:     defaultMaxAge,
 		timeout:    endpoint.DefaultTimeout,
@@ -53,16 +61,81 @@ func newConfig(opts []Option) config {
 			opt.apply(&c)
 		}
 	}
+	if audience != "" {
+		c.audiences = append(c.audiences, audience)
+	}
+	if issuer == "" {
+		c.failf("the issuer is empty: any issuer's tokens would be good")
+	}
+	if len(c.audiences) == 0 && len(c.parties) == 0 {
+		c.failf("the audience is empty, and there are no authorized parties: tokens for any service would be good")
+	}
 	return c
+}
+
+// named are names for an option, of which each must be one.
+func (c *config) named(option string, names []string) []string {
+	if len(names) == 0 || slices.Contains(names, "") {
+		c.failf("%s needs names, none of them empty", option)
+	}
+	return names
 }
 
 func (c *config) failf(format string, args ...any) {
 	c.errs = append(c.errs, fmt.Errorf("jwt: "+format, args...))
 }
 
+// WithIssuers accepts tokens of these issuers too, where one set of keys is that of several, or
+// an issuer goes by several names. No names, or an empty one, makes [New] fail.
+func WithIssuers(issuers ...string) Option {
+	issuers = slices.Clone(issuers)
+	return optionFunc(func(c *config) { c.issuers = append(c.issuers[:1:1], c.named("WithIssuers", issuers)...) })
+}
+
+// WithAudiences accepts tokens for these audiences too: one of all of them must be in a token's
+// aud. No names, or an empty one, makes [New] fail.
+func WithAudiences(audiences ...string) Option {
+	audiences = slices.Clone(audiences)
+	return optionFunc(func(c *config) { c.audiences = slices.Clone(c.named("WithAudiences", audiences)) })
+}
+
+// WithAuthorizedParties accepts only tokens whose azp is one of these: the party that the
+// token was issued to. It is for issuers whose tokens have no aud, such as Clerk, where
+// it is the origin of the application: the audience that [New] is told may then be empty, and
+// aud is not looked at. With an audience both must be right. By default azp is not looked at.
+// No names, or an empty one, makes [New] fail.
+func WithAuthorizedParties(parties ...string) Option {
+	parties = slices.Clone(parties)
+	return optionFunc(func(c *config) { c.parties = c.named("WithAuthorizedParties", parties) })
+}
+
+// WithTypes accepts only tokens whose typ is one of these, in any case, "application/" in front
+// or not; an empty one means a token without typ. By default "JWT", "at+jwt" and none, so that a
+// token for something else that the issuer signs, such as "logout+jwt" or "dpop+jwt", is refused.
+// Where the issuer makes its access tokens by RFC 9068, "at+jwt" alone is safest. None makes
+// [New] fail.
+func WithTypes(types ...string) Option {
+	canonical := make([]string, 0, len(types))
+	for _, kind := range types {
+		canonical = append(canonical, canonicalType(kind))
+	}
+	return optionFunc(func(c *config) {
+		c.types = canonical
+		if len(canonical) == 0 {
+			c.failf("WithTypes needs a type")
+		}
+	})
+}
+
+// WithIDTokens accepts ID tokens that have a nonce. They are for the application that a user
+// signs in to, not for a service that it calls, and are refused by default: by the nonce, since
+// nothing else tells them for sure.
+func WithIDTokens() Option { return optionFunc(func(c *config) { c.idTokens = true }) }
+
 // WithAlgorithms allows these signature algorithms (RFC 7518 §3.1) and no others: of
-// RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA. By default
-// RS256, PS256, ES256 and EdDSA. Any other, or none, makes [New] fail.
+// RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA and Ed25519 (RFC 9864,
+// the same as EdDSA with such a key). By default RS256, PS256, ES256, EdDSA and Ed25519. Any
+// other, or none, makes [New] fail.
 func WithAlgorithms(names ...string) Option {
 	return optionFunc(func(c *config) {
 		c.algorithms = nil
@@ -103,7 +176,7 @@ func WithMaxAge(age time.Duration) Option {
 	})
 }
 
-// WithTimeout bounds one fetch of the keys. By default 5 s. One that is not positive makes
+// WithTimeout bounds one fetch of the keys, and one of where they are. By default 5 s. One that is not positive makes
 // [New] fail.
 func WithTimeout(timeout time.Duration) Option {
 	return optionFunc(func(c *config) {

@@ -38,10 +38,11 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	caller, err := auth.Authenticate(context.Background(), http.Header{"X-Session-Token": {"a-token"}})
+	found, err := auth.Authenticate(context.Background(), http.Header{"X-Session-Token": {"a-token"}})
 	if err != nil {
 		log.Fatal(err)
 	}
+	caller := found.Identity.AuthContext()
 	fmt.Println(caller.Subject, caller.Roles)
 	// Output: ada [admin]
 }

@@ -148,7 +148,9 @@ func (v *Verifier) read(answer *endpoint.Answer) (*Session, error) {
 	return &s, nil
 }
 
-// Map is an interceptor.MapFunc. The Subject is the id of the identity. Claims are
+// Map is an interceptor.MapFunc. The Subject is the id of the identity, and the
+// SessionID the id of the session, by which Kratos's administrators and a "revoke" of the user's
+// end it. Claims are
 // "authenticator_assurance_level" and, where the identity has any, "metadata_public".
 // There is no Name, and there are no Roles but by [WithRoles]: what a trait means, your
 // schema says. Call it from a callback of your own to add to what it returns.
@@ -160,7 +162,7 @@ func (v *Verifier) Map(_ context.Context, s *Session) (*authcontext.AuthContext,
 	if len(s.Identity.MetadataPublic) > 0 {
 		claims["metadata_public"] = s.Identity.MetadataPublic
 	}
-	ac := &authcontext.AuthContext{Subject: s.Identity.ID, Claims: claims, ExpiresAt: s.ExpiresAt}
+	ac := &authcontext.AuthContext{Subject: s.Identity.ID, Claims: claims, ExpiresAt: s.ExpiresAt, SessionID: s.ID}
 	if len(v.roles) > 0 {
 		ac.Roles = texts(lookUp(s.Identity.MetadataPublic, v.roles))
 	}

@@ -132,7 +132,7 @@ func TestEveryAnswerEndsInItsStatus(t *testing.T) {
 			s := serve(t, test.answer)
 			v := newVerifier(t, s.URL, kratos.WithTimeout(500*time.Millisecond))
 			for how, header := range map[string]http.Header{"cookie": byCookie(value), "token": byToken(token)} {
-				ac, err := newAuth(t, v).Authenticate(t.Context(), header)
+				ac, err := standin.Authenticate(t.Context(), newAuth(t, v), header)
 				if got := standin.OutcomeOf(err); got != test.want || (ac == nil) != (err != nil) {
 					t.Errorf("%s: got %v, %+v, want %+v", how, ac, got, test.want)
 				}
@@ -247,7 +247,7 @@ func TestAnOutageKeepsSessionsAlive(t *testing.T) {
 	a := newAuth(t, newVerifier(t, s.URL, kratos.WithReadyURL(ready.URL)),
 		interceptor.WithCache(cache.Policy{TTL: time.Nanosecond, StaleIfError: time.Hour}))
 	for range 2 {
-		if ac, err := a.Authenticate(t.Context(), byToken(token)); err != nil || ac.Subject != "i1" {
+		if ac, err := standin.Authenticate(t.Context(), a, byToken(token)); err != nil || ac.Subject != "i1" {
 			t.Fatalf("%v, %v", ac, err)
 		}
 		down = true
@@ -276,7 +276,7 @@ func TestMap(t *testing.T) {
 		t.Fatal(err)
 	}
 	ac, err := v.Map(t.Context(), session)
-	if err != nil || ac.Subject != "i1" || ac.Name != "" || ac.Roles != nil || !ac.ExpiresAt.Equal(session.ExpiresAt) {
+	if err != nil || ac.Subject != "i1" || ac.SessionID != session.ID || ac.SessionID == "" || ac.Name != "" || ac.Roles != nil || !ac.ExpiresAt.Equal(session.ExpiresAt) {
 		t.Errorf("%+v, %v", ac, err)
 	}
 	if got := fmt.Sprint(ac.Claims); strings.Contains(got, "ada@") || !strings.Contains(got, "plan:pro") || !strings.Contains(got, "authenticator_assurance_level:aal1") {

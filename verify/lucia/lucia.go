@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -39,7 +40,7 @@ type Verifier struct {
 
 // Session is a session as its row tells.
 type Session struct {
-	// ID is that of the row. With V3 it is the token itself and left empty.
+	// ID is that of the row. With V3 that is the token itself, and ID is empty.
 	ID string
 	// UserID is the user's.
 	UserID string
@@ -51,15 +52,15 @@ type Session struct {
 // The error names every argument and option that is not valid.
 func New(db DB, scheme Scheme, dialect Dialect, opts ...Option) (*Verifier, error) {
 	k, known := kinds[scheme]
-	c := newConfig(k, opts)
+	c := newConfig(k, dialect, opts)
 	if pool, ok := db.(*sql.DB); db == nil || ok && pool == nil {
 		c.failf("there is no database")
 	}
 	if !known {
 		c.failf("scheme %d: want Inactivity, Basic, TokenHash or V3", scheme)
 	}
-	if dialect != PostgreSQL && dialect != SQLite {
-		c.failf("dialect %d: want PostgreSQL or SQLite", dialect)
+	if dialect < PostgreSQL || dialect > MySQL {
+		c.failf("dialect %d: want PostgreSQL, SQLite or MySQL", dialect)
 	}
 	table, id, at := c.quote(c.table, 2), c.quote(c.columns.ID, 1), c.quote(c.columns.Time, 1)
 	columns := c.quote(c.columns.UserID, 1) + ", " + at
@@ -78,9 +79,22 @@ func New(db DB, scheme Scheme, dialect Dialect, opts ...Option) (*Verifier, erro
 }
 
 // Extractors returns where the token is, for interceptor.WithExtractors: a bearer token,
-// then the session cookie, also under __Host- and __Secure-.
+// then the session cookie, also under __Host- and __Secure-. Where a token has an id and a
+// secret, the interceptor's Forget takes the id for the session, too.
 func (v *Verifier) Extractors() []authmd.Extractor {
-	return []authmd.Extractor{authmd.Bearer(), v.cookie}
+	if !v.kind.secret {
+		return []authmd.Extractor{authmd.Bearer(), v.cookie}
+	}
+	return []authmd.Extractor{authmd.Named(authmd.Bearer(), idOf), authmd.Named(v.cookie, idOf)}
+}
+
+// idOf returns the id in a token that has a secret.
+func idOf(token string) string {
+	token = authmd.PlainToken(token)
+	if id, _, _ := strings.Cut(token, "."); id != "" {
+		return id
+	}
+	return token
 }
 
 // Verify is an interceptor.VerifyFunc. token is a session token, percent-encoded or not,
@@ -110,6 +124,8 @@ func (v *Verifier) Verify(ctx context.Context, token string, header http.Header)
 		return nil, unavailable(ctx, err)
 	case user.String == "" || at.IsZero():
 		return nil, fmt.Errorf("lucia: %w: the row has no user or no time", interceptor.ErrUnavailable)
+	case !v.kind.plausible(at.Time, time.Now()):
+		return nil, fmt.Errorf("lucia: %w: the time of the row lies too far ahead: it must be unix time in seconds, not milliseconds", interceptor.ErrUnavailable)
 	}
 	if v.kind.secret {
 		stored, ok := decodeHash(hash)
@@ -162,13 +178,14 @@ func (v *Verifier) extend(ctx context.Context, id string, old moment, expires, n
 	return expires // another call was faster, or the session is gone by now
 }
 
-// Map is an interceptor.MapFunc. The Subject is the id of the user. Lucia knows nothing of
-// names or roles: call it from a callback of your own that does.
+// Map is an interceptor.MapFunc. The Subject is the id of the user, and the SessionID that of
+// the row, but with V3, where it is the credential itself. Lucia knows nothing of names or
+// roles: call it from a callback of your own that does.
 func (*Verifier) Map(_ context.Context, s *Session) (*authcontext.AuthContext, error) {
 	if s == nil {
 		return nil, invalid("there is none")
 	}
-	return &authcontext.AuthContext{Subject: s.UserID, ExpiresAt: s.ExpiresAt}, nil
+	return &authcontext.AuthContext{Subject: s.UserID, ExpiresAt: s.ExpiresAt, SessionID: s.ID}, nil
 }
 
 func invalid(why string) error {

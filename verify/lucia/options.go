@@ -9,13 +9,15 @@ import (
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
-// Dialect says how a database writes parameters.
+// Dialect says how a database writes parameters and names.
 type Dialect uint8
 
-// The dialects.
+// The dialects. For a DATETIME of MySQL its driver must be told to return times, and of which
+// zone they are: parseTime=true and, for what Node writes, loc=UTC.
 const (
-	PostgreSQL Dialect = iota + 1 // $1
-	SQLite                        // ?
+	PostgreSQL Dialect = iota + 1 // $1, "name"
+	SQLite                        // ?, "name"
+	MySQL                         // ?, `name`
 )
 
 // parameter returns the nth one, from 1.
@@ -34,6 +36,7 @@ type optionFunc func(*config)
 func (f optionFunc) apply(c *config) { f(c) }
 
 type config struct {
+	mark     string // around names
 	table    string
 	columns  Columns
 	cookie   string
@@ -46,7 +49,12 @@ func (c *config) failf(format string, args ...any) {
 	c.errs = append(c.errs, fmt.Errorf("lucia: "+format, args...))
 }
 
-// WithTable names the table of the sessions, by default "session". It can have a schema in
+// WithTable names the table of the sessions. By default it is "session", which is what the
+// guide has called it since there are secrets, so with Inactivity and Basic. Before, with
+// TokenHash, that was its name in the guide's pages for SQLite and Drizzle; in those for
+// PostgreSQL and MySQL it was "user_session", and in that for Prisma "Session", with the
+// columns "userId" and "expiresAt". The adapters of V3 are told a name by the
+// application. It can have a schema in
 // front: "auth.session". Names are made of ASCII letters, digits and "_", and are quoted:
 // they must be in the case in which the database has them. Any other makes [New] fail.
 func WithTable(name string) Option { return optionFunc(func(c *config) { c.table = name }) }
@@ -93,12 +101,15 @@ func WithLifetime(lifetime time.Duration) Option {
 // it makes [New] fail.
 func WithTouch() Option { return optionFunc(func(c *config) { c.touch = true }) }
 
-func newConfig(k kind, opts []Option) config {
-	c := config{table: "session", cookie: k.cookie, lifetime: k.lifetime}
+func newConfig(k kind, dialect Dialect, opts []Option) config {
+	c := config{mark: `"`, table: "session", cookie: k.cookie, lifetime: k.lifetime}
 	for _, opt := range opts {
 		if opt != nil {
 			opt.apply(&c)
 		}
+	}
+	if dialect == MySQL {
+		c.mark = "`"
 	}
 	c.columns = Columns{
 		ID:         cmp.Or(c.columns.ID, "id"),
@@ -120,7 +131,7 @@ func (c *config) quote(name string, parts int) string {
 			c.failf("%q is no name of ASCII letters, digits and \"_\"", name)
 			return ""
 		}
-		all[i] = `"` + part + `"`
+		all[i] = c.mark + part + c.mark
 	}
 	return strings.Join(all, ".")
 }

@@ -14,7 +14,8 @@ type Scheme uint8
 
 // The schemes. Each has a table "session" with the columns named here, unless
 // [WithTable] and [WithColumns] say otherwise. Times are unix time in seconds, or a type
-// that the driver returns as a [time.Time].
+// that the driver returns as a [time.Time]. One that no session can have, such as one in
+// milliseconds, is interceptor.ErrUnavailable.
 const (
 	// Inactivity is that of the guide with an inactivity timeout. The token is id + "." +
 	// secret. Columns: id, user_id, secret_hash (SHA-256 of the secret, of its bytes if
@@ -52,6 +53,23 @@ var kinds = map[Scheme]kind{
 	Basic:     {cookie: "session_token", column: "created_at", lifetime: day, secret: true},
 	TokenHash: {cookie: "session", column: "expires_at", lifetime: 30 * day, expiry: true, touched: half},
 	V3:        {cookie: "auth_session", column: "expires_at", lifetime: 30 * day, expiry: true, touched: half},
+}
+
+const (
+	// skew is by how much the clock of whoever writes the rows may be ahead.
+	skew = 5 * time.Minute
+	// lastYear is the last one that a time in seconds has in RFC 3339, and a "never" in a
+	// database. Any time since 1978 that is in milliseconds lies beyond it.
+	lastYear = 9999
+)
+
+// plausible reports whether a row can have this time. One in the past can: it has expired, and
+// an outage must not be made of that.
+func (k kind) plausible(at, now time.Time) bool {
+	if k.expiry {
+		return at.UTC().Year() <= lastYear
+	}
+	return !at.After(now.Add(skew))
 }
 
 func half(lifetime time.Duration) time.Duration { return lifetime / 2 }

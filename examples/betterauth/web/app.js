@@ -11,19 +11,64 @@ async function auth(route, body) {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
-  });
+  }).catch(() => { throw new Error("The server cannot be reached."); });
   const answer = await response.json().catch(() => null);
   if (!response.ok) throw new Error(answer?.message ?? `better-auth answered ${response.status}`);
   return answer;
 }
 
+let shown; // the id of the user who is shown; null: nobody is signed in; undefined: not known yet
+
 function show(user) {
+  const id = user?.id ?? null;
+  if (id === shown) return;
+  const before = shown;
+  shown = id;
   $("signed-in").hidden = !user;
   $("signed-out").hidden = Boolean(user);
-  if (!user) return;
+  $("answer").hidden = true;
+  complain("sign-out-problem");
+  if (!user) {
+    if (before) choose(false);
+    return;
+  }
+  clear(); // the stream was another's
   $("initial").textContent = [...user.name][0]?.toUpperCase() ?? "?";
   $("who-name").textContent = user.name;
   $("who-email").textContent = user.email;
+}
+
+/** Shows who is signed in by now: another tab may have changed that. */
+async function refresh() {
+  try {
+    show((await auth("get-session"))?.user);
+  } catch {
+    if (shown === undefined) show(null);
+  }
+}
+
+const tabs = new BroadcastChannel("session");
+tabs.onmessage = refresh;
+document.onvisibilitychange = () => document.visibilityState === "visible" && refresh();
+
+/** Shows a problem, or none. */
+function complain(where, error) {
+  $(where).textContent = error?.message ?? "";
+  $(where).hidden = !error;
+}
+
+/** Runs one thing at a time, without taking the focus from a button as disabling it would. */
+let busy = false;
+async function once(button, does) {
+  if (busy) return;
+  busy = true;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await does();
+  } finally {
+    busy = false;
+    button.removeAttribute("aria-disabled");
+  }
 }
 
 let signingUp = true;
@@ -36,45 +81,43 @@ function choose(up) {
   $("name").disabled = !up;
   $("password").autocomplete = up ? "new-password" : "current-password";
   $("submit").textContent = up ? "Sign up" : "Sign in";
-  $("problem").hidden = true;
+  complain("problem");
 }
 
 $("mode-up").onclick = () => choose(true);
 $("mode-in").onclick = () => choose(false);
 
-$("form").onsubmit = async (event) => {
+$("form").onsubmit = (event) => {
   event.preventDefault();
-  const { name, ...credentials } = Object.fromEntries(new FormData(event.target));
-  $("submit").disabled = true;
-  $("problem").hidden = true;
-  try {
-    const { user } = signingUp
-      ? await auth("sign-up/email", { name, ...credentials })
-      : await auth("sign-in/email", credentials);
-    event.target.reset();
-    $("answer").hidden = true;
-    show(user);
-    $("sign-out").focus();
-  } catch (error) {
-    $("problem").textContent = error.message;
-    $("problem").hidden = false;
-  } finally {
-    $("submit").disabled = false;
-  }
+  const form = event.target;
+  const { name, ...credentials } = Object.fromEntries(new FormData(form));
+  complain("problem");
+  once($("submit"), async () => {
+    try {
+      const { user } = signingUp
+        ? await auth("sign-up/email", { name, ...credentials })
+        : await auth("sign-in/email", credentials);
+      form.reset();
+      show(user);
+      $("sign-out").focus();
+      tabs.postMessage(null);
+    } catch (error) {
+      complain("problem", error);
+    }
+  });
 };
 
-$("sign-out").onclick = async () => {
-  $("sign-out").disabled = true;
+$("sign-out").onclick = () => once($("sign-out"), async () => {
+  complain("sign-out-problem");
   try {
     await auth("sign-out", {});
-    $("answer").hidden = true;
     show(null);
-    choose(false);
     $("email").focus();
-  } finally {
-    $("sign-out").disabled = false;
+    tabs.postMessage(null);
+  } catch (error) {
+    complain("sign-out-problem", new Error(`You are still signed in. ${error.message}`));
   }
-};
+});
 
 // A unary call.
 
@@ -99,6 +142,7 @@ async function call(way) {
     };
   } catch (error) {
     [by, label, fields] = ["refused", "Refused", refusal(error)];
+    if (error.code === "unauthenticated") await refresh();
   }
   $("badge").textContent = label;
   $("badge").dataset.by = by;
@@ -128,29 +172,49 @@ $("watch").onclick = async () => {
     opened.abort();
     return;
   }
-  opened = new AbortController();
+  clear();
+  const mine = opened = new AbortController();
   $("watch").textContent = "Close the stream";
-  $("ticks").replaceChildren();
   state("open", "Opening");
+  let ticking = false;
   try {
-    for await (const message of stream("Watch", opened.signal)) {
+    for await (const message of stream("Watch", mine.signal)) {
+      if (opened !== mine) return;
+      ticking = true;
       state("open", "Open");
       line(`${clock.format(new Date(message.at))} · tick ${message.tick} for ${message.name}`);
     }
-    state("idle", "The server is closing");
+    if (opened === mine) state("idle", "The server is closing");
   } catch (error) {
-    if (opened.signal.aborted) {
+    if (opened !== mine) return;
+    if (mine.signal.aborted) {
       state("idle", "Closed by this page");
-    } else {
-      const { code, message, reason } = refusal(error);
-      state("refused", "Ended by the server");
-      line(`${clock.format(new Date())} · ${[code, message, reason].filter(Boolean).join(" · ")}`, "end");
+      return;
     }
+    const { code, message, reason } = refusal(error);
+    const [ended, never] = error instanceof Refused ? ["Ended by the server", "Refused"] : ["Cut off", "Not reached"];
+    state("refused", ticking ? ended : never);
+    line(`${clock.format(new Date())} · ${[code, message, reason].filter(Boolean).join(" · ")}`, "end");
+    if (code === "unauthenticated") refresh();
   } finally {
-    opened = null;
-    $("watch").textContent = "Open a stream";
+    if (opened === mine) idle();
   }
 };
+
+/** The button opens a stream again. */
+function idle() {
+  opened = null;
+  $("watch").textContent = "Open a stream";
+}
+
+/** Closes the stream, if one is open, and leaves nothing of it. */
+function clear() {
+  opened?.abort();
+  idle();
+  state("idle", "Not open");
+  $("ticks").replaceChildren();
+  $("ticks").hidden = true;
+}
 
 function state(name, text) {
   if ($("status").textContent !== text) $("status").textContent = text; // it is read aloud
@@ -167,4 +231,4 @@ function line(text, kind) {
   $("ticks").scrollTop = $("ticks").scrollHeight;
 }
 
-auth("get-session").then((session) => show(session?.user), () => show(null));
+refresh();

@@ -45,7 +45,7 @@ export async function* stream(method, signal) {
   let rest = new Uint8Array();
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) throw new Refused("unavailable", "the connection was cut");
+    if (done) throw new Error("the connection was cut");
     rest = concat(rest, value);
     while (rest.length >= 5) {
       const view = new DataView(rest.buffer, rest.byteOffset);

@@ -23,14 +23,19 @@ const maxDelay = time.Hour
 // JSON decodes the body of an answer, which must be JSON and say so. The error wraps
 // [interceptor.ErrUnavailable].
 func (c *Client) JSON(a *Answer, v any) error {
-	media, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
+	if !IsJSON(a.Header.Get("Content-Type")) {
 		return c.Unavailable("the endpoint did not answer with JSON")
 	}
 	if json.Unmarshal(a.Body, v) != nil { // the error would quote the body
 		return c.Unavailable("the JSON of the endpoint is not that of a session")
 	}
 	return nil
+}
+
+// IsJSON reports whether a Content-Type is that of JSON.
+func IsJSON(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (media == "application/json" || strings.HasSuffix(media, "+json"))
 }
 
 // HandBack hands the cookies in an answer that are ours, by their names, to the client

@@ -4,6 +4,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,10 +37,11 @@ const (
 	idleConns = 64
 )
 
-// Client sends GET requests to one URL. It is safe for concurrent use.
+// Client sends requests to one URL. It is safe for concurrent use.
 type Client struct {
 	name    string // of the package that asks, for errors
 	url     string
+	host    string // for Host; empty: that of the URL
 	http    *http.Client
 	timeout time.Duration
 }
@@ -57,6 +59,21 @@ func New(name string, u *url.URL, given *http.Client, timeout time.Duration) *Cl
 	client.Jar = nil
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{name: name, url: u.String(), http: &client, timeout: timeout}
+}
+
+// At returns a Client that asks at another place, by the same connections. u is as for
+// [New].
+func (c *Client) At(u *url.URL) *Client {
+	clone := *c
+	clone.url = u.String()
+	return &clone
+}
+
+// ForHost returns a Client that asks at the same place, for this host.
+func (c *Client) ForHost(host string) *Client {
+	clone := *c
+	clone.host = host
+	return &clone
 }
 
 func newTransport() *http.Transport {
@@ -96,7 +113,7 @@ type Answer struct {
 	Body   []byte
 }
 
-// Get sends one request with the fields of header, the trace context of ctx, and
+// Get sends one GET request with the fields of header, the trace context of ctx, and
 // nothing else of the caller's. header is not modified or retained.
 //
 // There is an Answer for every status but 429 and 5xx: these, and whatever keeps an
@@ -104,9 +121,18 @@ type Answer struct {
 // [interceptor.ErrUnavailable], with the delay that the endpoint names. When ctx has
 // ended the error wraps its error, too. No error shows what was sent or received.
 func (c *Client) Get(ctx context.Context, header http.Header) (*Answer, error) {
+	return c.ask(ctx, http.MethodGet, header)
+}
+
+// Post is Get with a POST request, which has no body.
+func (c *Client) Post(ctx context.Context, header http.Header) (*Answer, error) {
+	return c.ask(ctx, http.MethodPost, header)
+}
+
+func (c *Client) ask(ctx context.Context, method string, header http.Header) (*Answer, error) {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	answer, err := c.get(bounded, header)
+	answer, err := c.exchange(bounded, method, header)
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return nil, fmt.Errorf("%s: %w: %w", c.name, interceptor.ErrUnavailable, ctx.Err())
@@ -124,11 +150,12 @@ func (c *Client) Get(ctx context.Context, header http.Header) (*Answer, error) {
 
 var errTooLarge = errors.New("the answer is larger than 1 MiB")
 
-func (c *Client) get(ctx context.Context, header http.Header) (*Answer, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+func (c *Client) exchange(ctx context.Context, method string, header http.Header) (*Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.url, nil)
 	if err != nil {
 		return nil, err
 	}
+	request.Host = cmp.Or(c.host, request.Host)
 	otel.GetTextMapPropagator().Inject(ctx, propagation.HeaderCarrier(request.Header))
 	maps.Copy(request.Header, header) // what is here already must not take a credential's place
 	response, err := c.http.Do(request)

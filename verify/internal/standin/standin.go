@@ -4,6 +4,7 @@ package standin
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
@@ -149,6 +152,15 @@ func hijack(w http.ResponseWriter, use func(*net.TCPConn)) {
 		use(tcp)
 	}
 	_ = conn.Close()
+}
+
+// Authenticate returns who an Authenticator says that makes this request.
+func Authenticate(ctx context.Context, a *interceptor.Authenticator, header http.Header) (*authcontext.AuthContext, error) {
+	found, err := a.Authenticate(ctx, header)
+	if found.Identity == nil {
+		return nil, err
+	}
+	return found.Identity.AuthContext(), err
 }
 
 // Outcome is how a call ends, as its client sees it. The zero value is success.

@@ -1,5 +1,5 @@
 //go:build !race
 
-package cache_test
+package forget_test
 
 const raceEnabled = false

@@ -1,0 +1,118 @@
+package cache_test
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+)
+
+func TestMaxEntriesIsKeptAndTheOldestGoesFirst(t *testing.T) {
+	c := newCache(t, cache.Policy{TTL: time.Minute, MaxEntries: 3})
+	l := &loader{value: "v"}
+	do := func(name string) cache.Result {
+		_, result, err := c.Do(t.Context(), cache.NewKey(name), l.load)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result
+	}
+	for _, name := range []string{"a", "b", "c", "a", "d"} { // b is the one not used for longest
+		do(name)
+	}
+	if s := c.Stats(); s.Entries != 3 {
+		t.Errorf("%d entries", s.Entries)
+	}
+	for _, name := range []string{"a", "c", "d"} {
+		if got := do(name); got != cache.Hit {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got := do("b"); got != cache.Miss {
+		t.Errorf("b: %v", got)
+	}
+}
+
+func TestMaxEntriesIsKeptOverAllShards(t *testing.T) {
+	const most = 10_000
+	c := newCache(t, cache.Policy{TTL: time.Minute, MaxEntries: most})
+	l := &loader{value: "v"}
+	for i := range most {
+		_, _, _ = c.Do(t.Context(), cache.NewKey("first", fmt.Sprint(i)), l.load)
+	}
+	for i := range most {
+		if _, ok := c.Get(cache.NewKey("first", fmt.Sprint(i))); !ok {
+			t.Fatalf("entry %d of %d is gone", i, most)
+		}
+	}
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range most / 4 {
+				_, _, _ = c.Do(t.Context(), cache.NewKey(fmt.Sprint(worker), fmt.Sprint(i)), l.load)
+			}
+		})
+	}
+	wg.Wait()
+	if s := c.Stats(); s.Entries != most {
+		t.Errorf("%d entries, want %d", s.Entries, most)
+	}
+}
+
+func TestExpiredEntriesAreClearedAwayByWhatIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Second, MaxEntries: 5000})
+		l := &loader{value: "v"}
+		for i := range 5000 {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("old", fmt.Sprint(i)), l.load)
+		}
+		time.Sleep(2 * time.Second)
+		for i := range 16 {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("new", fmt.Sprint(i)), l.load)
+		}
+		if s := c.Stats(); s.Entries != 16 {
+			t.Errorf("%d entries, want 16", s.Entries)
+		}
+	})
+}
+
+// TestAFloodOfJunk: keys that are refused, ten times as many as there is room for,
+// displace no value. The bound on memory has room for what the runtime needs.
+func TestAFloodOfJunk(t *testing.T) {
+	const most, good, junk = 20_000, 10_000, 200_000
+	c := newCache(t, cache.Policy{TTL: time.Hour, NegativeTTL: time.Hour, MaxEntries: most})
+	l := &loader{value: "v"}
+	for i := range good {
+		_, _, _ = c.Do(t.Context(), cache.NewKey("good", fmt.Sprint(i)), l.load)
+	}
+	before := heapInUse()
+	l.err = cache.ErrNotFound
+	for i := range junk {
+		_, _, _ = c.Do(t.Context(), cache.NewKey("junk", fmt.Sprint(i)), l.load)
+	}
+	grown := heapInUse() - before
+	t.Logf("%d junk keys: the heap grew by %d KiB", junk, grown>>10)
+	if grown > 800*most {
+		t.Errorf("the heap grew by %d bytes for %d refusals", grown, most)
+	}
+	if s := c.Stats(); s.Entries != good || s.NegativeEntries != most {
+		t.Errorf("%+v", s)
+	}
+	for i := range good {
+		if _, ok := c.Get(cache.NewKey("good", fmt.Sprint(i))); !ok {
+			t.Fatalf("good session %d is gone", i)
+		}
+	}
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

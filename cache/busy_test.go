@@ -1,0 +1,218 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+)
+
+// occupy starts loads that end when the returned function is called.
+func occupy(t *testing.T, c *cache.Cache[string], loads int) (free func()) {
+	t.Helper()
+	open := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range loads {
+		wg.Go(func() {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("junk", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, cache.ErrNotFound
+			})
+		})
+	}
+	synctest.Wait()
+	if got := c.Stats().InFlight; got != loads {
+		t.Fatalf("%d loads in flight, want %d", got, loads)
+	}
+	return func() { close(open); wg.Wait() }
+}
+
+func TestMaxVerifiesBoundsTheLoadsInFlight(t *testing.T) {
+	for policy, most := range map[cache.Policy]int{{}: cache.DefaultMaxVerifies, {MaxVerifies: 3}: 3} {
+		away(t, policy, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+			free := occupy(t, c, most)
+			after(t, 0, o, c, "new", cache.Miss, cache.ErrBusy)
+			free()
+			after(t, 0, o, c, "new", cache.Miss, nil)
+		})
+	}
+}
+
+// TestAbandonedLoadsKeepTheirSlots: all callers are gone, the loads still run.
+func TestAbandonedLoadsKeepTheirSlots(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 2, VerifyTimeout: time.Second}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		for i := range 2 {
+			_, _, err := c.Do(t.Context(), cache.NewKey("deaf", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+				time.Sleep(time.Minute)
+				return "", time.Time{}, nil
+			})
+			if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, cache.ErrUnavailable) {
+				t.Error(err)
+			}
+		}
+		if got := c.Stats().InFlight; got != 2 {
+			t.Errorf("%d in flight", got)
+		}
+		after(t, 0, o, c, "new", cache.Miss, cache.ErrBusy)
+		time.Sleep(time.Minute)
+		after(t, 0, o, c, "new", cache.Miss, nil)
+	})
+}
+
+// TestBeingBusyIsNoReasonToServeWhatMayHaveEnded: junk takes every slot of an owner that
+// is well. The session has ended.
+func TestBeingBusyIsNoReasonToServeWhatMayHaveEnded(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 10}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var n atomic.Int64
+		var wg sync.WaitGroup
+		for range 40 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					_, _, _ = c.Do(ctx, cache.NewKey("junk", fmt.Sprint(n.Add(1))), func(context.Context) (string, time.Time, error) {
+						time.Sleep(100 * time.Millisecond)
+						return "", time.Time{}, cache.ErrNotFound
+					})
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		o.set(func() { o.ended["0"] = true })
+		if _, err := o.call(t.Context(), c, "0"); !errors.Is(err, cache.ErrNotFound) {
+			t.Errorf("%v", err)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
+// TestAStaleAnswerWaitsForASlot: it has a second chance beside the slots of rechecks; when
+// nothing is free, and the owner is not known to be away, there is no answer.
+func TestAStaleAnswerWaitsForASlot(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 4}, 3, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		free := occupy(t, c, 4)
+		after(t, 0, o, c, "0", cache.Miss, nil) // a recheck's
+		open := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, cache.ErrNotFound
+			})
+		})
+		synctest.Wait()
+		after(t, cache.DefaultPatience, o, c, "1", cache.Miss, cache.ErrBusy)
+		after(t, cache.DefaultPatience, o, c, "1", cache.Miss, cache.ErrBusy) // once more
+		go func() {
+			time.Sleep(cache.DefaultPatience / 2)
+			free()
+		}()
+		after(t, cache.DefaultPatience/2, o, c, "1", cache.Miss, nil)
+		close(open)
+		wg.Wait()
+	})
+}
+
+// TestBeingBusyInAnOutage: then it is served at once, as everything stale is.
+func TestBeingBusyInAnOutage(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 4}, 3, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.away = cache.ErrUnavailable })
+		after(t, 0, o, c, "0", cache.Stale, nil)
+		free := occupy(t, c, 4)
+		for range 100 {
+			after(t, 0, o, c, "1", cache.Stale, nil)
+			time.Sleep(10 * time.Millisecond)
+		}
+		free()
+	})
+}
+
+func TestRechecksHaveSlotsOfTheirOwn(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 4, VerifyTimeout: 3 * time.Second}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		free := occupy(t, c, 4)
+		recheck := func(name string, load cache.LoadFunc[string]) (cache.Result, error) {
+			_, result, err := c.Recheck(t.Context(), cache.NewKey(name), load)
+			return result, err
+		}
+		if result, err := recheck("a", o.load("a")); result != cache.Miss || err != nil {
+			t.Errorf("%v, %v", result, err)
+		}
+		if result, err := recheck("a", o.load("a")); result != cache.Hit || err != nil {
+			t.Errorf("from memory: %v, %v", result, err)
+		}
+		slow := func(context.Context) (string, time.Time, error) {
+			time.Sleep(time.Second)
+			return "", time.Time{}, cache.ErrNotFound
+		}
+		go func() { _, _ = recheck("b", slow) }()
+		synctest.Wait()
+		start := time.Now()
+		if result, err := recheck("c", o.load("c")); result != cache.Miss || err != nil || time.Since(start) != time.Second {
+			t.Errorf("after one that takes a second: %v, %v after %v", result, err, time.Since(start))
+		}
+		deaf := func(context.Context) (string, time.Time, error) {
+			time.Sleep(time.Minute)
+			return "", time.Time{}, cache.ErrNotFound
+		}
+		go func() { _, _ = recheck("d", deaf) }()
+		synctest.Wait()
+		start = time.Now()
+		if result, err := recheck("e", o.load("e")); result != cache.Miss || !errors.Is(err, cache.ErrBusy) || time.Since(start) != 3*time.Second {
+			t.Errorf("beside one that does not end: %v, %v after %v", result, err, time.Since(start))
+		}
+		free()
+	})
+}
+
+// TestACallAndARecheckOfOneKeyWithoutASlot: each waits for one as long as it is to, whoever
+// began.
+func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {
+	for _, first := range []string{"call", "recheck"} {
+		t.Run("the "+first+" comes first", func(t *testing.T) {
+			away(t, cache.Policy{MaxVerifies: 4}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+				free := occupy(t, c, 4)
+				open := make(chan struct{})
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+						<-open
+						return "", time.Time{}, cache.ErrNotFound
+					})
+				})
+				synctest.Wait()
+				start := time.Now()
+				callers := map[string]func(){
+					"call": func() {
+						_, err := o.call(t.Context(), c, "0")
+						if took := time.Since(start); !errors.Is(err, cache.ErrBusy) || took > 3*cache.DefaultPatience {
+							t.Errorf("the call: %v after %v", err, took)
+						}
+					},
+					"recheck": func() {
+						_, result, err := c.Recheck(t.Context(), cache.NewKey("0"), o.load("0"))
+						if took := time.Since(start); result != cache.Miss || err != nil || took != 2*time.Second {
+							t.Errorf("the recheck: %v, %v after %v", result, err, took)
+						}
+					},
+				}
+				wg.Go(callers[first])
+				synctest.Wait()
+				delete(callers, first)
+				for _, second := range callers {
+					wg.Go(second)
+				}
+				time.Sleep(2 * time.Second)
+				close(open)
+				wg.Wait()
+				free()
+			})
+		})
+	}
+}

@@ -1,0 +1,22 @@
+package cache
+
+import "time"
+
+// SetWallClock sets the wall clock ahead of the monotonic one. A synctest bubble has
+// only one clock, so nothing else tells them apart there.
+func (c *Cache[V]) SetWallClock(ahead time.Duration) { c.ahead = ahead }
+
+// HeldBy is how many values count as the holder's.
+func (c *Cache[V]) HeldBy(holder Tag) int {
+	h := c.values.holders
+	place := h.place(holder)
+	return int((*h.places.Load())[place].Load())
+}
+
+// Loading is how many keys are known to be loading.
+func (c *Cache[V]) Loading() (keys int) {
+	for i := range c.shards {
+		keys += len(c.shards[i].loading)
+	}
+	return keys
+}

@@ -1,0 +1,106 @@
+package interceptor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+)
+
+// extractor is an Extractor and, where it is a Source, the header it reads.
+type extractor struct {
+	authmd.Extractor
+
+	source  authmd.Source // nil if it is none
+	header  headerName
+	foreign bool // credentials are found by code that is not of package metadata
+	naming  bool // sessions are named by such code
+}
+
+func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
+	if len(extractors) == 0 {
+		return nil, errors.New("interceptor: WithExtractors needs at least one extractor")
+	}
+	parsed := make([]extractor, 0, len(extractors))
+	var errs []error
+	for i, e := range extractors {
+		source, ok := e.(authmd.Source)
+		switch {
+		case isNil(e):
+			errs = append(errs, fmt.Errorf("interceptor: WithExtractors: extractor %d is nil", i+1))
+		case ok && !authmd.Forwardable(source.Header()):
+			errs = append(errs, fmt.Errorf(
+				"interceptor: WithExtractors: extractor %d has no valid header or cookie name", i+1))
+		case ok:
+			_, wraps := source.(wrapper)
+			foreign := isForeign(source)
+			parsed = append(parsed, extractor{e, source, newHeaderName(source.Header()), foreign, foreign || wraps})
+		default:
+			parsed = append(parsed, extractor{Extractor: e, foreign: true})
+		}
+	}
+	return parsed, errors.Join(errs...)
+}
+
+// wrapper is what authmd.Named returns.
+type wrapper interface{ Unwrap() authmd.Source }
+
+// isForeign reports whether code that is not of package metadata does the finding.
+func isForeign(source authmd.Source) bool {
+	if w, ok := source.(wrapper); ok && reflect.TypeOf(source).PkgPath() == ownExtractors {
+		return isForeign(w.Unwrap())
+	}
+	return reflect.TypeOf(source).PkgPath() != ownExtractors
+}
+
+// ownExtractors is where the ready extractors are from.
+var ownExtractors = reflect.TypeOf(authmd.Bearer()).PkgPath()
+
+// credentials appends what the extractor finds to dst.
+func (e *extractor) credentials(ctx context.Context, h headers, dst []authmd.Credential) ([]authmd.Credential, error) {
+	if !e.foreign {
+		return e.source.AppendCredentials(dst, h.values(e.header)), nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
+	defer cancel()
+	return catch.Call(bounded, func(context.Context) ([]authmd.Credential, error) {
+		if e.source != nil {
+			return e.source.AppendCredentials(nil, h.values(e.header)), nil
+		}
+		token, ok := e.Extract(h.full())
+		if !ok || token == "" {
+			return nil, nil
+		}
+		return []authmd.Credential{{Value: token, Token: token}}, nil
+	})
+}
+
+// contradicts reports whether a header that holds one credential holds several. The
+// same cookie twice is legal.
+func (e *extractor) contradicts(h headers) bool {
+	return e.source != nil && e.header != cookie && ambiguous(h.values(e.header))
+}
+
+// ambiguous reports whether two parties could take two different credentials from the
+// values of a header that holds one: they differ, or were joined.
+func ambiguous(values []string) bool {
+	for _, value := range values {
+		if value != values[0] || strings.IndexByte(value, ',') >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// appendNames appends what the session behind a token could be called.
+func (e *extractor) appendNames(dst []string, token string) []string {
+	if namer, ok := e.Extractor.(authmd.Namer); ok {
+		return namer.AppendNames(dst, token)
+	}
+	return append(dst, authmd.PlainToken(token))
+}

@@ -1,0 +1,98 @@
+package interceptor
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	grpcmd "google.golang.org/grpc/metadata"
+
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+)
+
+// headerName is a header in the two forms it is looked up by.
+type headerName struct{ canonical, key string }
+
+func newHeaderName(name string) headerName {
+	return headerName{textproto.CanonicalMIMEHeaderKey(name), strings.ToLower(name)}
+}
+
+var (
+	authorization        = newHeaderName("authorization")
+	cookie               = newHeaderName("cookie")
+	host                 = newHeaderName("host")
+	connection           = newHeaderName("connection")
+	gatewayAuthorization = newHeaderName("grpcgateway-authorization")
+	gatewayCookie        = newHeaderName("grpcgateway-cookie")
+)
+
+// headers is where the headers of a call come from. Nothing it returns may be modified,
+// but for what full returns, which is a copy.
+type headers interface {
+	// raw is what came under a name, as it came.
+	raw(name headerName) []string
+	// values is the same as a verifier gets it: cookies joined, what smuggles left out.
+	values(name headerName) []string
+	// all is everything that came, by names in any case.
+	all() map[string][]string
+	full() http.Header
+}
+
+// incoming is the metadata of a gRPC call, its keys in lower case.
+type incoming struct {
+	md      grpcmd.MD
+	renamed bool // grpc-gateway put its prefix on some of it
+}
+
+func (in *incoming) raw(name headerName) []string {
+	if name == host {
+		return in.md[":authority"]
+	}
+	return in.md[name.key]
+}
+
+func (in *incoming) values(name headerName) []string {
+	if name == host {
+		return in.md[":authority"]
+	}
+	return authmd.Values(in.md, name.key)
+}
+
+func (in *incoming) all() map[string][]string { return in.md }
+
+func (in *incoming) full() http.Header { return authmd.Header(in.md) }
+
+// supplied is a header that the caller of Authenticate passed in.
+type supplied struct{ header http.Header }
+
+// bounded reports whether a header can be looked for in s at little cost: all names are
+// compared, and with those in Connection. The names of metadata are counted when it is
+// received, and HTTP/2 knows no Connection.
+func (s *supplied) bounded() bool {
+	size := 0
+	for name := range s.header {
+		size += len(name)
+	}
+	for _, value := range s.raw(connection) {
+		size += len(value)
+	}
+	return len(s.header) <= maxKeys && size <= maxKeyed
+}
+
+func (s *supplied) raw(name headerName) []string {
+	if values, ok := s.header[name.canonical]; ok {
+		return values
+	}
+	return s.header[name.key] // gRPC metadata passes for a header, too
+}
+
+func (s *supplied) values(name headerName) []string {
+	if name == host { // which CleanValues leaves out
+		return s.header[host.canonical]
+	}
+	return authmd.CleanValues(s.header, name.canonical)
+}
+
+func (s *supplied) all() map[string][]string { return s.header }
+
+func (s *supplied) full() http.Header { return authmd.Clean(s.header) }

@@ -1,0 +1,69 @@
+package interceptor
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// clockTick is how often an idle stream looks at the wall clock. Timers follow the
+// monotonic one, which does not notice when the other steps, and on some systems stands
+// still while the machine sleeps.
+const clockTick = 10 * time.Second
+
+// forever is as good as no timer at all.
+const forever = 100 * 365 * 24 * time.Hour
+
+// wallClock replaces the wall clock in tests; nil: it is the system's.
+var wallClock atomic.Pointer[func() time.Time]
+
+// wallTime returns the time of the wall clock alone.
+func wallTime(now time.Time) time.Time {
+	if clock := wallClock.Load(); clock != nil {
+		now = (*clock)()
+	}
+	return now.Round(0)
+}
+
+// lifetime is how long a session is known to last: until the wall clock says so, or as
+// much time has passed as remained when its end became known, whatever is first. So a step
+// of the wall clock can shorten a session and never extend it. The zero lifetime has no
+// end.
+type lifetime struct {
+	expires  time.Time // by the wall clock; zero: no end is known
+	deadline time.Time // by the monotonic clock
+}
+
+// renew notes that the session is now known to last until at; zero: no end is known.
+func (l *lifetime) renew(at time.Time) {
+	at = at.Round(0)
+	before := *l
+	if *l = (lifetime{}); at.IsZero() {
+		return
+	}
+	now := time.Now()
+	l.expires, l.deadline = at, now.Add(at.Sub(wallTime(now)))
+	if before.expires.IsZero() {
+		return
+	}
+	// Known already: it moves by as much as its owner has moved it.
+	if moved := before.deadline.Add(at.Sub(before.expires)); moved.Before(l.deadline) {
+		l.deadline = moved
+	}
+}
+
+// over reports whether the session has expired.
+func (l *lifetime) over() bool {
+	if l.expires.IsZero() {
+		return false
+	}
+	now := time.Now()
+	return !now.Before(l.deadline) || !wallTime(now).Before(l.expires)
+}
+
+// untilLook is how long there is no need to ask whether it is over.
+func (l *lifetime) untilLook(now time.Time) time.Duration {
+	if l.expires.IsZero() {
+		return forever
+	}
+	return min(l.deadline.Sub(now), l.expires.Sub(wallTime(now)), clockTick)
+}

@@ -1,0 +1,284 @@
+package interceptor
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
+)
+
+const (
+	// retryBusy is after how long, and at most twice that, a stream asks again that could
+	// not be verified for want of a slot.
+	retryBusy = 250 * time.Millisecond
+	// defaultPatience is how long a stream stays open whose session is to be verified and
+	// could not be.
+	defaultPatience = 10 * time.Second
+	// jitter is the part of an interval by which rechecks are early, at most: streams that
+	// began together would be verified together for ever.
+	jitter = 0.2
+)
+
+// errReturned is for those who go on to use a stream after its handler.
+var errReturned = status.Error(codes.Canceled, "the handler has returned")
+
+// watched is how the session of an open stream is verified again.
+type watched struct {
+	again    func(context.Context) (*identity, *refusal.Refusal) // nil: nobody can be asked
+	recheck  time.Duration                                       // how often to; 0: only after a Forget
+	patience time.Duration                                       // a bound on how long it may take; 0: defaultPatience
+	streams  *openStreams                                        // to be found in; nil: in none
+	tags     []tag                                               // of the request; those of the identity come to them
+}
+
+// watch ends a stream with its session. It has no goroutine of its own: a timer starts one
+// for as long as a verification takes.
+type watch struct {
+	again    func(context.Context) (*identity, *refusal.Refusal)
+	recheck  time.Duration
+	patience time.Duration
+	streams  *openStreams
+	own      int    // of the links, those of the stream itself and its request
+	links    []link // guarded by the lock of streams
+
+	identity authcontext.Renewable
+	ctx      context.Context //nolint:containedctx // of the stream, for the verifications
+	cancel   context.CancelCauseFunc
+	over     chan struct{} // closed when the session has ended or the handler has returned
+
+	mu        sync.Mutex
+	timer     *time.Timer
+	life      lifetime
+	next      time.Time // of the next verification; zero: none
+	limit     time.Time // by when the one that is due must have succeeded; zero: none is due
+	verifying bool      // one is under way or waits for its turn, and the next for that one
+	closed    bool      // over is closed
+	failure   error     // a status: why the session has ended
+}
+
+// startWatch starts to watch the session of a stream. The context it returns carries the
+// identity, always the newest, and is cancelled when the session ends, with the status as
+// its cause. The watch must be closed. ctx is the stream's; it need not be gRPC's.
+func startWatch(ctx context.Context, id *identity, s watched) (context.Context, *watch) {
+	w := &watch{
+		again: s.again, recheck: s.recheck, patience: s.patience, streams: s.streams, own: 1 + len(s.tags),
+		over: make(chan struct{}),
+	}
+	if w.patience <= 0 {
+		w.patience = defaultPatience
+	}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	_ = w.identity.Renew(id.Identity) // nobody is told yet
+	w.mu.Lock()
+	now := time.Now()
+	w.life.renew(id.AuthContext().ExpiresAt)
+	w.schedule(now)
+	w.timer = time.AfterFunc(w.untilDue(now), w.due)
+	w.mu.Unlock()
+	w.streams.add(w, append(append([]tag{{}}, s.tags...), id.Tags()...)...)
+	return w.identity.NewContext(w.ctx), w
+}
+
+// close stops the watch when the handler has returned, as often as it is called. It
+// returns why the session has ended, which does not change any more; nil if it has not.
+func (w *watch) close() error {
+	w.streams.remove(w)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.shut(nil)
+	}
+	return w.failure
+}
+
+// end ends the session of the stream. w.mu is held, and it is not over.
+func (w *watch) end(failure error) {
+	w.failure = failure
+	w.shut(failure)
+}
+
+func (w *watch) shut(cause error) {
+	w.closed = true
+	w.timer.Stop()
+	w.cancel(cause)
+	close(w.over)
+}
+
+// check returns an error when the stream is over.
+func (w *watch) check() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed && w.life.over() {
+		w.end(refusal.SessionExpired)
+	}
+	if w.closed && w.failure == nil {
+		return errReturned
+	}
+	return w.failure
+}
+
+// tags are those that the stream can be found by. The lock of streams is held.
+func (w *watch) tags() []tag {
+	tags := make([]tag, len(w.links))
+	for i := range w.links {
+		tags[i] = w.links[i].tag
+	}
+	return tags
+}
+
+// wake has the session verified after a while, if not earlier.
+func (w *watch) wake(after time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || w.again == nil {
+		return
+	}
+	now := time.Now()
+	w.verifyAt(now.Add(after))
+	w.timer.Reset(w.untilDue(now))
+}
+
+// schedule notes when the next recheck is.
+func (w *watch) schedule(now time.Time) {
+	if w.recheck > 0 && w.again != nil {
+		early := time.Duration(rand.Float64() * jitter * float64(w.recheck)) //nolint:gosec // to spread load
+		w.verifyAt(now.Add(w.recheck - early))
+	}
+}
+
+func (w *watch) verifyAt(at time.Time) {
+	if w.next.IsZero() || at.Before(w.next) {
+		w.next = at
+	}
+}
+
+// untilDue is how long there is nothing to do.
+func (w *watch) untilDue(now time.Time) time.Duration {
+	wait := w.life.untilLook(now)
+	if !w.limit.IsZero() {
+		wait = min(wait, w.limit.Sub(now))
+	}
+	if !w.next.IsZero() && !w.verifying {
+		wait = min(wait, w.next.Sub(now))
+	}
+	return max(wait, 0)
+}
+
+// due runs when the session may have expired, or is to be verified again.
+func (w *watch) due() {
+	if w.starts() {
+		w.verify()
+	}
+}
+
+// starts does what is due and reports whether a verification is, and may start now.
+func (w *watch) starts() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	now, start := time.Now(), false
+	switch {
+	case w.life.over():
+		w.end(refusal.SessionExpired)
+		return false
+	case passed(w.limit, now):
+		w.end(refusal.VerificationUnavailable)
+		return false
+	case !w.verifying && passed(w.next, now):
+		w.verifying = true
+		w.next = time.Time{} // a Forget meanwhile sets it again
+		if w.limit.IsZero() {
+			w.limit = now.Add(w.patience)
+		}
+		start = w.streams.take(w)
+	}
+	w.timer.Reset(w.untilDue(now))
+	return start
+}
+
+// passed reports whether a time has come; the zero time never does.
+func passed(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// verify asks whether the session is still good.
+func (w *watch) verify() {
+	defer w.streams.done()
+	busy, failure := (*refusal.Refusal)(nil), error(refusal.VerificationFailed) // unless the callbacks return
+	defer func() { w.verified(busy, failure) }()
+	if w.check() != nil {
+		return // while it waited for its turn
+	}
+	_ = catch.Protect(func() { busy, failure = w.ask() })
+}
+
+// verified notes what came of a verification: nothing, for want of a slot; or that the
+// session has ended; or else that it has not.
+func (w *watch) verified(busy *refusal.Refusal, failure error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.verifying = false
+	now := time.Now()
+	switch {
+	case w.closed || w.ctx.Err() != nil:
+		return
+	case busy != nil:
+		wait := retryBusy + rand.N(retryBusy) //nolint:gosec // to spread load
+		w.verifyAt(now.Add(max(wait, busy.RetryAfter())))
+	case failure != nil:
+		w.end(failure)
+		return
+	default:
+		w.limit = time.Time{}
+		w.life.renew(w.identity.Identity().AuthContext().ExpiresAt)
+		w.schedule(now)
+	}
+	w.timer.Reset(w.untilDue(now))
+}
+
+// ask verifies the session and tells those who want to know of the renewed identity.
+func (w *watch) ask() (busy *refusal.Refusal, failure error) {
+	before := w.streams.forgotten()
+	id, refused := w.again(w.ctx)
+	switch {
+	case refused != nil && refused.Busy():
+		return refused, nil
+	case refused != nil:
+		return nil, refused
+	}
+	known, renewed := w.identity.Identity().AuthContext(), id.AuthContext()
+	if renewed.Subject != known.Subject {
+		return nil, refusal.InvalidSession // another's: what the stream may do was decided for this one
+	}
+	if renewed.SessionID != known.SessionID && w.streams.retag(w, w.own, id.Tags(), before) {
+		w.wake(0)
+	}
+	var err error
+	if panicked := catch.Protect(func() { err = w.identity.Renew(id.Identity) }); panicked != nil {
+		err = panicked
+	}
+	return nil, refusedRenewal(err)
+}
+
+// refusedRenewal is the status by which a stream ends because of an error of a func of
+// authcontext.OnRenewal.
+func refusedRenewal(err error) error {
+	if err == nil {
+		return nil
+	}
+	st, ok := refusal.StatusOf(err)
+	if !ok {
+		return refusal.AuthorizationFailed
+	}
+	if _, itself := err.(interface{ GRPCStatus() *status.Status }); itself { //nolint:errorlint // not one that is wrapped
+		return err
+	}
+	return refusal.Given(st) // whose text does not reach the client with what was wrapped around it
+}
