@@ -94,3 +94,45 @@ func TestDecisionsAreNotCachedWithTheIdentity(t *testing.T) {
 		t.Errorf("%d verifications", got)
 	}
 }
+
+// A role that is taken away ends the streams that need it, with the next recheck.
+func TestAStreamEndsWithTheRoleOfItsCaller(t *testing.T) {
+	t.Parallel()
+	var o authtest.Owner
+	token := o.SignIn(reader)
+	auth := authOf(t, &o, interceptor.WithStreamRecheck(10*time.Millisecond))
+	client := serve(t, &service{}, append(auth.ServerOptions(), newAuthz(t, readers).ServerOptions()...)...)
+	stream, err := client.FullDuplexCall(bearer(t, token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := &grpc_testing.StreamingOutputCallRequest{ResponseParameters: []*grpc_testing.ResponseParameters{{}}}
+	if err := stream.Send(request); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	o.Update(token, func(ac *authcontext.AuthContext) { ac.Roles = nil })
+	_, err = stream.Recv()
+	accessDenied.check(t, err)
+}
+
+func TestTheAuditKnowsBothKindsOfAuthentication(t *testing.T) {
+	t.Parallel()
+	var o authtest.Owner
+	auth, rules := authOf(t, &o), newAuthz(t, readers)
+	gateway, err := interceptor.NewGatewayAuth(interceptor.WithTrustedPeers("gateway.internal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := authtest.Start(t, registering(&service{}),
+		slices.Concat(gateway.ServerOptions(), auth.ServerOptions(), rules.ServerOptions())...)
+	authtest.Audit(t, server.Server, auth, rules)
+	authtest.Audit(t, server.Server, gateway, rules)
+	server = authtest.Start(t, registering(&service{}), slices.Concat(rules.ServerOptions(), auth.ServerOptions())...)
+	found := authz.Audit(server.Server, auth, rules)
+	if len(found) != 2 || len(found.Without(authz.WrongOrder)) != 0 {
+		t.Errorf("in the wrong order: %s", found)
+	}
+}
