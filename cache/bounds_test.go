@@ -116,3 +116,20 @@ func heapInUse() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// TestWhatIsStoredIsNotEvictedForItself: in a shard where it is alone, it is the oldest too.
+func TestWhatIsStoredIsNotEvictedForItself(t *testing.T) {
+	const most = 513 // two shards
+	for before := range 4 {
+		c := newCache(t, cache.Policy{TTL: time.Minute, MaxEntries: most})
+		l := &loader{value: "v"}
+		for i := range most + before {
+			_, _, _ = c.Do(t.Context(), cache.Key{4: byte(i), 5: byte(i >> 8)}, l.load)
+		}
+		alone := cache.Key{0: 1}
+		_, _, _ = c.Do(t.Context(), alone, l.load)
+		if _, ok := c.Get(alone); !ok || c.Stats().Entries != most {
+			t.Errorf("gone at once: %+v", c.Stats())
+		}
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
@@ -27,6 +29,7 @@ func TestNobodyAsksBeforeTheDelayIsOver(t *testing.T) {
 		"named by one that it wraps":  {fmt.Errorf("asking: %w", delayed(10*time.Second)), 10 * time.Second, 12 * time.Second},
 		"named by one of two":         {errors.Join(delayed(0), delayed(10*time.Second)), 10 * time.Second, 12 * time.Second},
 		"longer than five minutes":    {delayed(24 * time.Hour), 5 * time.Minute, 5*time.Minute + 10*time.Second},
+		"longer than there is":        {delayed(math.MaxInt64), 5 * time.Minute, 5*time.Minute + 10*time.Second},
 		"none":                        {delayed(0), 0, 2 * time.Second},
 		"of less than nothing":        {delayed(-time.Hour), 0, 2 * time.Second},
 		"of an error that says more ": {errors.Join(delayed(10*time.Second), errors.New("other")), 10 * time.Second, 12 * time.Second},
@@ -135,6 +138,24 @@ func TestADelayOutlivesLateAnswers(t *testing.T) {
 		wg.Wait()
 		after(t, 0, o, c, "0", cache.Stale, nil)
 		after(t, 0, o, c, "new", cache.Miss, cache.ErrUnavailable)
+	})
+}
+
+// TestOneAsksFirstWhenTheDelayIsOver: it may not help.
+func TestOneAsksFirstWhenTheDelayIsOver(t *testing.T) {
+	away(t, cache.Policy{}, 20, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.away = delayed(10 * time.Second) })
+		after(t, 0, o, c, "new", cache.Miss, cache.ErrUnavailable)
+		time.Sleep(11 * time.Second)
+		start := time.Now()
+		o.set(func() { o.hangs = true })
+		for i := range 20 {
+			after(t, 0, o, c, fmt.Sprint(i), cache.Stale, nil)
+		}
+		synctest.Wait()
+		if asked := o.since(start); asked != 1 {
+			t.Errorf("asked %d times", asked)
+		}
 	})
 }
 

@@ -129,6 +129,11 @@ func TestAHolderIsCountedExactly(t *testing.T) {
 				put(t, c, fmt.Sprint("other", i), tag("other", i), time.Hour)
 			}
 		}, 0},
+		"with others that are nobody's": {func(t *testing.T, c *cache.Cache[*held]) {
+			put(t, c, "nobody", cache.Tag{}, time.Hour)
+			c.ForgetAll()
+			put(t, c, "nobody", cache.Tag{}, time.Hour)
+		}, 3},
 		"room again after some have expired": {func(t *testing.T, c *cache.Cache[*held]) {
 			put(t, c, "3", holder, time.Hour)
 			time.Sleep(time.Minute)
@@ -162,8 +167,10 @@ func TestRoomIsLookedForInAllShards(t *testing.T) {
 		for i := range share {
 			put(t, c, fmt.Sprint("new", i), tag("holder"), time.Hour)
 		}
-		if got := c.Stats().Entries; got != share {
-			t.Errorf("%d entries, want %d", got, share)
+		for i := range share {
+			if _, ok := c.Get(cache.NewKey(fmt.Sprint("new", i))); !ok {
+				t.Errorf("%d is not in memory", i)
+			}
 		}
 	})
 }
@@ -202,6 +209,22 @@ func TestHoldersAreCountedExactlyUnderLoad(t *testing.T) {
 			if got := c.HeldBy(tag("holder", i)); got != 0 {
 				t.Errorf("holder %d still has %d", i, got)
 			}
+		}
+	})
+}
+
+// TestAnAnswerThatIsNotKeptReplacesTheOneBefore: its holder has too many, and what was
+// there is out of date all the same.
+func TestAnAnswerThatIsNotKeptReplacesTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newHeld(t, cache.Policy{TTL: time.Hour, RefreshAfter: time.Second, MaxPerSubject: 1})
+		put(t, c, "k", tag("other"), time.Hour)
+		put(t, c, "first", tag("holder"), time.Hour)
+		time.Sleep(time.Second)
+		put(t, c, "k", tag("holder"), time.Hour) // a hit, and a refresh
+		synctest.Wait()
+		if v, ok := c.Get(cache.NewKey("k")); ok {
+			t.Errorf("still there, and %v's", v.holder == tag("other"))
 		}
 	})
 }

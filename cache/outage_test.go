@@ -358,6 +358,7 @@ func TestOneKeyDoesNotMakeTheOwnerAway(t *testing.T) {
 		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			_, _ = o.call(t.Context(), c, "0")
 			_, _ = o.call(t.Context(), c, "junk")
+			_, _ = o.call(t.Context(), c, fmt.Sprint("new", time.Now()))
 		}
 		if loads := o.loads["0"]; loads < 8 || loads > 12 {
 			t.Errorf("the key that fails was loaded %d times in 10 s", loads)
@@ -461,6 +462,72 @@ func TestRefreshesWaitForTheOwner(t *testing.T) {
 		}
 		if got := len(o.loads); got != 20 {
 			t.Errorf("%d of 20 were refreshed once the owner was back", got)
+		}
+	})
+}
+
+// TestALateAnswerIsOneAfterAYoungerFailure: that a probe could not find out does not
+// make worthless what an older load did.
+func TestALateAnswerIsOneAfterAYoungerFailure(t *testing.T) {
+	away(t, cache.Policy{}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		old := func(context.Context) (string, time.Time, error) {
+			time.Sleep(4 * time.Second)
+			return "old", time.Time{}, nil
+		}
+		_, _, _ = c.Do(t.Context(), cache.NewKey("0"), old)
+		o.set(func() { o.away = cache.ErrUnavailable })
+		time.Sleep(2 * time.Second)
+		after(t, 0, o, c, "0", cache.Stale, nil) // and a probe
+		time.Sleep(3 * time.Second)
+		if v, ok := c.Get(cache.NewKey("0")); v != "old" || !ok {
+			t.Errorf("%q, %t", v, ok)
+		}
+	})
+}
+
+// TestABusyKeyLeavesProbesToOthers: one that is called all the time, and fails alone,
+// does not keep the others from finding out that the owner is well.
+func TestABusyKeyLeavesProbesToOthers(t *testing.T) {
+	away(t, cache.Policy{}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.fails["0"], o.loads = true, map[string]int{} })
+		for i := range 300 {
+			_, _ = o.call(t.Context(), c, "0")
+			if i%20 == 19 {
+				_, _ = o.call(t.Context(), c, "1")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if o.loads["1"] != 1 {
+			t.Errorf("loaded %d times in 3 s", o.loads["1"])
+		}
+	})
+}
+
+// TestProbesOfALongOutage: they become rare and no rarer, and those of the next one are
+// as frequent as ever.
+func TestProbesOfALongOutage(t *testing.T) {
+	away(t, cache.Policy{}, 20, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		outage := func(took time.Duration) (asked int) {
+			o.set(func() { o.away = cache.ErrUnavailable })
+			after(t, 0, o, c, "0", cache.Stale, nil)
+			start := time.Now()
+			for i := 0; time.Since(start) < took; i++ {
+				after(t, 0, o, c, fmt.Sprint(i%20), cache.Stale, nil)
+				time.Sleep(10 * time.Millisecond)
+			}
+			return o.since(start.Add(1))
+		}
+		if asked := outage(20 * time.Minute); asked < 260 || asked > 360 {
+			t.Errorf("asked %d times in 20 minutes", asked)
+		}
+		o.set(func() { o.away = nil })
+		for i := range 1000 {
+			_, _ = o.call(t.Context(), c, fmt.Sprint(i%20))
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		if asked := outage(5 * time.Second); asked < 3 || asked > 5 {
+			t.Errorf("asked %d times in 5 seconds of the next", asked)
 		}
 	})
 }

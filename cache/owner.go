@@ -59,7 +59,7 @@ func (o *owner) delayed(now time.Duration) time.Duration { return o.notBefore.Lo
 
 // turn reports whether it is up to this key to ask an owner that is away.
 func (o *owner) turn(now time.Duration, key Key) bool {
-	if now < o.due.Load() || now < o.notBefore.Load() {
+	if now < o.due.Load() { // which is no earlier than notBefore
 		return false
 	}
 	o.mu.Lock()
