@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
@@ -239,6 +240,9 @@ func (a *Authenticator) secrets(r *request) []string {
 		secrets = append(secrets, f.Value, f.Token)
 		if a.extractors[f.by].header == cookie {
 			secrets = redact.Cookies(secrets, f.Value)
+		}
+		if a.extractors[f.by].naming { // the owner of the sessions knows them by these
+			_ = catch.Protect(func() { secrets = a.extractors[f.by].appendNames(secrets, f.Token) })
 		}
 	}
 	if a.restricted {
