@@ -181,6 +181,7 @@ func TestAStreamThatCannotBeVerifiedEndsInABoundedTime(t *testing.T) {
 				in := &interceptor.OpenStreams{}
 				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
 				time.Sleep(time.Hour)
+				synctest.Wait()
 				in.Wake(called("t1"))
 				if after := endOf(t, ctx, w, unavailable); after != interceptor.Patience {
 					t.Errorf("after a Forget: ended after %v", after)
@@ -214,6 +215,7 @@ func TestAStreamOutlastsAWantOfSlots(t *testing.T) {
 			start, asked = time.Now(), nil
 			in.Wake(called("t1"))
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			if ctx.Err() != nil {
 				t.Fatalf("ended with %v", context.Cause(ctx))
 			}
@@ -393,6 +395,7 @@ func TestManyStreamsAreNotVerifiedAllAtOnce(t *testing.T) {
 					t.Errorf("%d begin at once, want at most %d", got, test.atOnce)
 				}
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				if len(c.began) != test.n {
 					t.Errorf("%d verifications, want %d", len(c.began), test.n)
 				}
@@ -436,6 +439,7 @@ func TestVerificationsOfStreamsAreBounded(t *testing.T) {
 			_ = w.Close()
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		for _, w := range watches[:1900] {
 			if err := w.Check(); err != nil {
 				t.Fatalf("ended: %v", err)
@@ -460,6 +464,7 @@ func TestRechecksAreSpreadAndNeverLate(t *testing.T) {
 		c := &crowd{}
 		closeAll := c.open(t, 300, time.Hour)
 		time.Sleep(61 * time.Minute)
+		synctest.Wait()
 		if len(c.began) != 300 {
 			t.Errorf("%d rechecks in an hour, want 300", len(c.began))
 		}
@@ -491,6 +496,7 @@ func TestAStreamIsFoundByItsTagsOfNow(t *testing.T) {
 			asked.Store(0)
 			in.Wake(called(by...))
 			time.Sleep(time.Second)
+			synctest.Wait()
 			if got := asked.Load(); got != want {
 				t.Errorf("by %q: %d verified, want %d", by, got, want)
 			}
