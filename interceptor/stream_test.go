@@ -338,11 +338,11 @@ func (c *crowd) again(ctx context.Context) (*authcontext.AuthContext, *refused.R
 // open opens n streams of one tag and returns how to close them.
 func (c *crowd) open(t *testing.T, n int, recheck time.Duration) (closeAll func()) {
 	t.Helper()
+	c.start = time.Now()
 	watches := make([]*interceptor.StreamWatch, n)
 	for i := range watches {
 		_, watches[i] = interceptor.Watch(t.Context(), ada(time.Time{}), recheck, &c.in, c.again, cache.NewKey("t1"), cache.NewKey("n", fmt.Sprint(i)))
 	}
-	c.start = time.Now()
 	return func() {
 		for _, w := range watches {
 			if err := w.Close(); err != nil {
