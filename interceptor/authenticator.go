@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"time"
 	"weak"
 
 	"go.opentelemetry.io/otel/metric"
@@ -16,6 +17,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
+	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -58,7 +60,8 @@ type Authenticator struct {
 	readsCookies bool         // an extractor reads the Cookie header
 	readsAll     bool         // an extractor reads the whole header
 	tagger       tagger
-	streams      openStreams
+	streams      streams.Set
+	patience     time.Duration // with the verification of a stream's session
 }
 
 // NewSessionAuth returns an Authenticator that verifies sessions with verify and
@@ -113,15 +116,20 @@ func (a *Authenticator) prepare() error {
 		}
 	}
 	a.tagger, errs[2] = newTagger(a.busSecret)
+	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {
 		a.uncached = newUncached()
 		a.forgotten = a.uncached
 		return errors.Join(errs[:]...)
 	}
+	a.patience = max(a.patience, 2*min(a.policy.VerifyTimeout, maxPatience))
 	a.cache, errs[3] = cache.New[*identity](*a.policy)
 	a.forgotten = a.cache
 	return errors.Join(errs[:]...)
 }
+
+// maxPatience bounds a policy's timeout that is doubled.
+const maxPatience = time.Hour
 
 // newTagger returns a tagger with a key of this process, or of all that share a secret.
 func newTagger(secret string) (tagger, error) {
@@ -210,14 +218,17 @@ func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, te
 }
 
 // watched implements way. A stream that could not be found by a Forget is not opened.
-func (a *Authenticator) watched(ctx context.Context, r *request) (watched, *refusal.Refusal) {
+func (a *Authenticator) watched(ctx context.Context, r *request) (streams.Session, *refusal.Refusal) {
 	tags, err := a.tagsBounded(ctx, r)
 	if err != nil {
-		return watched{}, a.notFound(ctx)
+		return streams.Session{}, a.notFound(ctx)
 	}
-	return watched{
-		again:   func(ctx context.Context) (*identity, *refusal.Refusal) { return a.again(ctx, r) },
-		recheck: a.recheck, streams: &a.streams, tags: tags,
+	return streams.Session{
+		Again: func(ctx context.Context) (streams.Found, *refusal.Refusal) {
+			id, refused := a.again(ctx, r)
+			return id.found(), refused
+		},
+		Recheck: a.recheck, Patience: a.patience, Streams: &a.streams, Tags: tags,
 	}, nil
 }
 

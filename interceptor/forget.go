@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 )
 
 // forgotten is what remembers what was forgotten: the cache, or something small without one.
@@ -64,14 +65,14 @@ func (a *Authenticator) forget(ctx context.Context, f Forgotten) error {
 func (a *Authenticator) apply(f Forgotten) {
 	if f.all {
 		a.forgotten.ForgetAll()
-		a.streams.wakeAll()
+		a.streams.WakeAll()
 		return
 	}
 	for _, tag := range f.tags {
 		a.forgotten.Forget(tag)
 	}
 	for _, tag := range f.tags {
-		a.streams.wake(tag)
+		a.streams.Wake(tag)
 	}
 }
 
@@ -95,4 +96,12 @@ func (id *identity) Holder() cache.Tag {
 		return cache.Tag{}
 	}
 	return id.subject
+}
+
+// found is id as an open stream knows it.
+func (id *identity) found() streams.Found {
+	if id == nil {
+		return streams.Found{}
+	}
+	return streams.Found{Identity: id.Identity, Tags: id.Tags()}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
+	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -106,8 +107,8 @@ func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, tele
 }
 
 // watched implements way: nobody can be asked about the identity again.
-func (*GatewayAuth) watched(context.Context, *request) (watched, *refusal.Refusal) {
-	return watched{}, nil
+func (*GatewayAuth) watched(context.Context, *request) (streams.Session, *refusal.Refusal) {
+	return streams.Session{}, nil
 }
 
 // clock implements way.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
 	"github.com/grpc-sessionauth/sessionauth/internal/probe"
@@ -19,6 +20,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
+	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -42,7 +44,7 @@ type way interface {
 	// identify says who calls. The identity is nil for nobody, where that is allowed.
 	identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal)
 	// watched says how the session behind the identity of a stream is verified again.
-	watched(ctx context.Context, r *request) (watched, *refusal.Refusal)
+	watched(ctx context.Context, r *request) (streams.Session, *refusal.Refusal)
 	// clock moves with everything that is forgotten.
 	clock() uint64
 }
@@ -56,7 +58,7 @@ type identity struct {
 	spanID  trace.SpanID
 	flags   trace.TraceFlags
 
-	subject, session tag // by which it can be forgotten; zero: by none
+	subject, session cache.Tag // by which it can be forgotten; zero: by none
 }
 
 func (id *identity) verifiedBy() trace.SpanContext {
@@ -119,11 +121,29 @@ func (g *guard) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 //
 // A stream ends with its session, unless [WithUnboundedStreams] is given: with
 // SESSION_EXPIRED when ExpiresAt passes, and with what a new verification finds out
-// after a Forget, or at the intervals of [WithStreamRecheck]. The handler's context
-// is cancelled, with the status that the client will get as its [context.Cause], and
-// its calls of SendMsg and RecvMsg fail with that status, one that waits for a silent
-// client included. The client gets it as soon as the handler returns. A SendMsg that
-// waits for a client to read is not cut short.
+// after a Forget, or at the intervals of [WithStreamRecheck]. It ends with Unavailable
+// when the session could not be verified within 10 seconds, or twice the VerifyTimeout,
+// and with INVALID_SESSION when it is another subject's by then. The handler's context is
+// cancelled, with the status that the client will get as its [context.Cause]; its calls of
+// SendMsg and RecvMsg fail with that status. The client gets it as soon as the handler
+// returns. ExpiresAt is compared with the wall clock and the monotonic one, so that no step
+// of the clock prolongs a stream; an idle one notices a step forward within 10 seconds.
+//
+// The identity is that of the newest verification: authcontext.FromContext returns it,
+// and authcontext.OnRenewal tells of it.
+//
+// A RecvMsg that waits for a silent client is cut short, if it receives into a
+// generated protobuf message. Any other (a dynamic message, the raw frame of a proxy,
+// the type of a custom codec) is received in place and not cut short. A panic under
+// RecvMsg comes out of the handler's RecvMsg. A SendMsg that waits for a client to read
+// is not cut short: it returns when the client reads, at the call's deadline, or when
+// the connection ends.
+//
+// Interceptors that are registered after this one are never called beyond their
+// handler's return. Those registered before it may have one RecvMsg return later: the
+// one that waited when the session ended. None is begun after the release, and the
+// handler's message is not touched. What such an interceptor changes after RecvMsg has
+// returned must therefore be safe for concurrent use.
 func (g *guard) StreamServerInterceptor() grpc.StreamServerInterceptor {
 	g.installed.stream.Store(true)
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -145,11 +165,11 @@ func (g *guard) StreamServerInterceptor() grpc.StreamServerInterceptor {
 		if refused != nil {
 			return refused
 		}
-		ctx, w := startWatch(ctx, id, session)
+		ctx, w := streams.Start(ctx, id.found(), session)
 		if g.way.clock() != before {
-			w.wake(0) // by a Forget that did not find this stream yet
+			w.Wake(0) // by a Forget that did not find this stream yet
 		}
-		return w.serve(ctx, srv, stream, info, handler)
+		return w.Serve(ctx, srv, stream, info, handler)
 	}
 }
 

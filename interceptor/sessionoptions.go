@@ -97,13 +97,14 @@ func WithOutageErrors(is func(error) bool) Option {
 }
 
 // WithStreamRecheck has the session of every open stream verified again at this
-// interval or a little earlier, through the cache if there is one, so that the streams of
-// one session cost one verification. A stream ends with what the verification finds out:
-// INVALID_SESSION soon after its session was ended at its owner, or Unavailable in
-// an outage that the cache has no stale answer for; otherwise the handler, the rules
-// of package authz and the stream's end go by the new identity. By default a stream is
-// verified again only after a Forget. An interval that is not positive makes
-// [NewSessionAuth] fail.
+// interval, or up to a fifth earlier so that streams which began together drift apart,
+// through the cache if there is one: the streams of one session cost one verification.
+// The renewed identity replaces the old one, its ExpiresAt included, and the rules of
+// package authz are asked again; see authcontext.OnRenewal. A stream ends with what the
+// verification finds out: INVALID_SESSION soon after its session was ended at its owner,
+// or Unavailable in an outage that the cache has no stale answer for, or when it could
+// not be verified in time. By default a stream is verified again only after a Forget. An
+// interval that is not positive makes [NewSessionAuth] fail.
 func WithStreamRecheck(every time.Duration) Option {
 	return ofSession("WithStreamRecheck", func(c *config) {
 		c.recheck = every

@@ -91,7 +91,8 @@ type uncached struct {
 
 // The bounds of an Authenticator without a cache.
 const (
-	maxMarks = 1 << 20
+	maxMarks    = 1 << 20
+	maxRechecks = cache.DefaultMaxVerifies / 4
 	// maxAttempts is how often a call is verified whose answer was forgotten meanwhile.
 	maxAttempts = 3
 )

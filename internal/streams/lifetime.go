@@ -1,4 +1,4 @@
-package interceptor
+package streams
 
 import (
 	"sync/atomic"

@@ -1,4 +1,4 @@
-package interceptor
+package streams
 
 import (
 	"fmt"
@@ -91,7 +91,7 @@ func (s *boundStream) receiveEach(requests <-chan any, replies chan<- error) {
 	for {
 		select {
 		case m := <-requests:
-			if s.watch.check() != nil {
+			if s.watch.Check() != nil {
 				return // nothing starts after the release
 			}
 			receiving = true

@@ -1,4 +1,4 @@
-package interceptor_test
+package streams_test
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	refused "github.com/grpc-sessionauth/sessionauth/internal/refusal"
+	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 )
 
 // ends is how a watched session ends, as a client is told.
@@ -53,17 +53,46 @@ func (want ends) check(t *testing.T, err error) {
 	}
 }
 
+// verify is how a watch in a test verifies its session.
+type verify = func(context.Context) (*authcontext.AuthContext, *refused.Refusal)
+
+// watch starts to watch a session, as a stream does.
+func watch(
+	ctx context.Context, ac *authcontext.AuthContext, recheck time.Duration, in *streams.Set, again verify, tags ...streams.Tag,
+) (context.Context, *streams.Watch) {
+	s := streams.Session{Recheck: recheck, Streams: in, Tags: tags}
+	if again != nil {
+		s.Again = func(ctx context.Context) (streams.Found, *refused.Refusal) {
+			ac, refused := again(ctx)
+			if refused != nil {
+				return streams.Found{}, refused
+			}
+			return found(ac), nil
+		}
+	}
+	return streams.Start(ctx, found(ac), s)
+}
+
+// found is ac as a verification finds it, with the tags that tests call it by.
+func found(ac *authcontext.AuthContext) streams.Found {
+	f := streams.Found{Identity: authcontext.NewIdentity(ac, nil), Tags: []streams.Tag{called("subject", ac.Subject)}}
+	if ac.SessionID != "" {
+		f.Tags = append(f.Tags, called("session", ac.SessionID))
+	}
+	return f
+}
+
 func ada(expires time.Time, roles ...string) *authcontext.AuthContext {
 	return &authcontext.AuthContext{Subject: "ada", Roles: roles, ExpiresAt: expires}
 }
 
 // still verifies a session as good and unchanged.
-func still(ac *authcontext.AuthContext) interceptor.Again {
+func still(ac *authcontext.AuthContext) verify {
 	return func(context.Context) (*authcontext.AuthContext, *refused.Refusal) { return ac, nil }
 }
 
 // endOf waits for the end of a watched session and returns after how long it came.
-func endOf(t *testing.T, ctx context.Context, w *interceptor.StreamWatch, want ends) time.Duration {
+func endOf(t *testing.T, ctx context.Context, w *streams.Watch, want ends) time.Duration {
 	t.Helper()
 	start := time.Now()
 	<-ctx.Done()
@@ -79,7 +108,7 @@ func endOf(t *testing.T, ctx context.Context, w *interceptor.StreamWatch, want e
 func stepped(t *testing.T) *atomic.Int64 {
 	t.Helper()
 	step := &atomic.Int64{}
-	t.Cleanup(interceptor.SetWallClock(func() time.Time { return time.Now().Add(time.Duration(step.Load())) }))
+	t.Cleanup(streams.SetWallClock(func() time.Time { return time.Now().Add(time.Duration(step.Load())) }))
 	return step
 }
 
@@ -99,15 +128,15 @@ func TestAStepOfTheWallClockNeverExtendsAStream(t *testing.T) {
 		"no step":                                   {0, 0, 0, length, length},
 		"no step, and rechecks":                     {0, 7 * time.Second, 0, length, length},
 		"forward, into the session":                 {20 * time.Second, 0, 0, 40 * time.Second, 40 * time.Second},
-		"forward, past its end":                     {time.Hour, 0, 0, 15 * time.Second, 15*time.Second + interceptor.ClockTick},
-		"forward, past its end, and rechecks":       {time.Hour, 7 * time.Second, 0, 15 * time.Second, 15*time.Second + interceptor.ClockTick},
+		"forward, past its end":                     {time.Hour, 0, 0, 15 * time.Second, 15*time.Second + streams.ClockTick},
+		"forward, past its end, and rechecks":       {time.Hour, 7 * time.Second, 0, 15 * time.Second, 15*time.Second + streams.ClockTick},
 		"backward":                                  {-time.Hour, 0, 0, length, length},
 		"backward, and rechecks that say the same":  {-time.Hour, 7 * time.Second, 0, length, length},
 		"backward, and the owner extends it":        {-time.Hour, 7 * time.Second, time.Minute, 2 * length, 2 * length},
 		"no step, and the owner extends it":         {0, 7 * time.Second, time.Minute, 2 * length, 2 * length},
 		"no step, and the owner shortens it":        {0, 7 * time.Second, -20 * time.Second, 40 * time.Second, 40 * time.Second},
 		"backward, and the owner shortens it":       {-time.Hour, 7 * time.Second, -20 * time.Second, 40 * time.Second, 40 * time.Second},
-		"forward, and the owner extends it as much": {time.Minute, 7 * time.Second, time.Minute, 15 * time.Second, 15*time.Second + interceptor.ClockTick},
+		"forward, and the owner extends it as much": {time.Minute, 7 * time.Second, time.Minute, 15 * time.Second, 15*time.Second + streams.ClockTick},
 	}
 	for name, test := range tests {
 		for form, strip := range forms {
@@ -116,7 +145,7 @@ func TestAStepOfTheWallClockNeverExtendsAStream(t *testing.T) {
 					step := stepped(t)
 					start := time.Now()
 					ac := ada(strip(start.Add(length)))
-					ctx, w := interceptor.Watch(t.Context(), ac, test.recheck, nil,
+					ctx, w := watch(t.Context(), ac, test.recheck, nil,
 						func(context.Context) (*authcontext.AuthContext, *refused.Refusal) {
 							if time.Since(start) > 16*time.Second && test.moved != 0 {
 								return ada(strip(start.Add(length + test.moved))), nil
@@ -138,7 +167,7 @@ func TestAStepOfTheWallClockNeverExtendsAStream(t *testing.T) {
 func TestWhoUsesAStreamNoticesAStepOfTheWallClockAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		step := stepped(t)
-		ctx, w := interceptor.Watch(t.Context(), ada(time.Now().Add(time.Minute)), 0, nil, nil)
+		ctx, w := watch(t.Context(), ada(time.Now().Add(time.Minute)), 0, nil, nil)
 		if err := w.Check(); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +182,7 @@ func TestASessionWithoutAnEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ac := ada(at)
-				ctx, w := interceptor.Watch(t.Context(), ac, time.Hour, nil, still(ac))
+				ctx, w := watch(t.Context(), ac, time.Hour, nil, still(ac))
 				time.Sleep(48 * time.Hour)
 				if err := errors.Join(ctx.Err(), w.Check(), w.Close()); err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
@@ -175,19 +204,19 @@ func TestAStreamThatCannotBeVerifiedEndsInABoundedTime(t *testing.T) {
 	told := func(context.Context) (*authcontext.AuthContext, *refused.Refusal) {
 		return nil, refused.TooBusy.Delayed(time.Hour)
 	}
-	for name, again := range map[string]interceptor.Again{"its owner hangs": hang, "no slot": busy, "no slot for an hour": told} {
+	for name, again := range map[string]verify{"its owner hangs": hang, "no slot": busy, "no slot for an hour": told} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				in := &interceptor.OpenStreams{}
-				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
+				in := &streams.Set{}
+				ctx, w := watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				in.Wake(called("t1"))
-				if after := endOf(t, ctx, w, unavailable); after != interceptor.Patience {
+				if after := endOf(t, ctx, w, unavailable); after != streams.Patience {
 					t.Errorf("after a Forget: ended after %v", after)
 				}
-				ctx, w = interceptor.Watch(t.Context(), ada(time.Time{}), time.Minute, in, again)
-				if after := endOf(t, ctx, w, unavailable); after > time.Minute+interceptor.Patience {
+				ctx, w = watch(t.Context(), ada(time.Time{}), time.Minute, in, again)
+				if after := endOf(t, ctx, w, unavailable); after > time.Minute+streams.Patience {
 					t.Errorf("by a recheck: ended after %v", after)
 				}
 				synctest.Wait()
@@ -201,10 +230,10 @@ func TestAStreamThatCannotBeVerifiedEndsInABoundedTime(t *testing.T) {
 
 func TestAStreamOutlastsAWantOfSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := &interceptor.OpenStreams{}
+		in := &streams.Set{}
 		var asked []time.Duration
 		var start time.Time
-		ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in,
+		ctx, w := watch(t.Context(), ada(time.Time{}), 0, in,
 			func(context.Context) (*authcontext.AuthContext, *refused.Refusal) {
 				if asked = append(asked, time.Since(start)); len(asked)%10 != 0 {
 					return nil, refused.TooBusy
@@ -233,7 +262,7 @@ func TestAStreamOutlastsAWantOfSlots(t *testing.T) {
 }
 
 func TestAVerificationOfAStreamThatNeverReturnsAnything(t *testing.T) {
-	for name, again := range map[string]interceptor.Again{
+	for name, again := range map[string]verify{
 		"panics": func(context.Context) (*authcontext.AuthContext, *refused.Refusal) { panic("boom") },
 		"exits": func(context.Context) (*authcontext.AuthContext, *refused.Refusal) {
 			runtime.Goexit()
@@ -242,8 +271,8 @@ func TestAVerificationOfAStreamThatNeverReturnsAnything(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				in := &interceptor.OpenStreams{}
-				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
+				in := &streams.Set{}
+				ctx, w := watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
 				in.Wake(called("t1"))
 				if after := endOf(t, ctx, w, failed); after != 0 {
 					t.Errorf("ended after %v", after)
@@ -259,7 +288,7 @@ func TestAVerificationOfAStreamThatNeverReturnsAnything(t *testing.T) {
 
 func TestARecheckThatFindsAnotherSubjectEndsTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}, "owner"), time.Minute, nil,
+		ctx, w := watch(t.Context(), ada(time.Time{}, "owner"), time.Minute, nil,
 			still(&authcontext.AuthContext{Subject: "eve", Roles: []string{"reader"}}))
 		endOf(t, ctx, w, invalid)
 		if ac, _ := authcontext.FromContext(ctx); ac.Subject != "ada" {
@@ -285,7 +314,7 @@ func TestAFuncOfOnRenewalEndsAStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ctx, w := interceptor.Watch(t.Context(), ada(time.Time{}), time.Minute, nil, still(ada(time.Time{}, "reader")))
+				ctx, w := watch(t.Context(), ada(time.Time{}), time.Minute, nil, still(ada(time.Time{}, "reader")))
 				n := 0
 				_, ok := authcontext.OnRenewal(ctx, func(*authcontext.AuthContext) error {
 					if n++; n == 3 {
@@ -314,7 +343,7 @@ func (okStatus) GRPCStatus() *status.Status { return status.New(codes.OK, "fine"
 
 // crowd are many open streams, whose verifications take a while.
 type crowd struct {
-	in      interceptor.OpenStreams
+	in      streams.Set
 	start   time.Time
 	mu      sync.Mutex
 	began   []time.Duration // of each verification, since start
@@ -345,9 +374,9 @@ func (c *crowd) soFar() int {
 func (c *crowd) open(t *testing.T, n int, recheck time.Duration) (closeAll func()) {
 	t.Helper()
 	c.start = time.Now()
-	watches := make([]*interceptor.StreamWatch, n)
+	watches := make([]*streams.Watch, n)
 	for i := range watches {
-		_, watches[i] = interceptor.Watch(t.Context(), ada(time.Time{}), recheck, &c.in, c.again, called("t1"), called("n", fmt.Sprint(i)))
+		_, watches[i] = watch(t.Context(), ada(time.Time{}), recheck, &c.in, c.again, called("t1"), called("n", fmt.Sprint(i)))
 	}
 	return func() {
 		for _, w := range watches {
@@ -376,19 +405,19 @@ func (c *crowd) densest(window time.Duration) int {
 }
 
 func TestManyStreamsAreNotVerifiedAllAtOnce(t *testing.T) {
-	all := func(in *interceptor.OpenStreams) { in.WakeAll() }
-	one := func(in *interceptor.OpenStreams) { in.Wake(called("t1")) }
+	all := func(in *streams.Set) { in.WakeAll() }
+	one := func(in *streams.Set) { in.Wake(called("t1")) }
 	for name, test := range map[string]struct {
 		n       int
-		forget  func(*interceptor.OpenStreams)
+		forget  func(*streams.Set)
 		atOnce  int           // that begin in the first instant, at most
 		within  time.Duration // all have begun
 		densest int           // that begin within 50 ms
 	}{
-		"a handful, by what they are called": {interceptor.SpreadBeyond, one, interceptor.SpreadBeyond, 0, interceptor.SpreadBeyond},
-		"a hundred":                          {100, one, interceptor.SpreadBeyond + 2, 100 * time.Millisecond, 90},
-		"two thousand of one session":        {2000, one, interceptor.SpreadBeyond + 2, time.Second, 200},
-		"ten thousand":                       {10_000, one, interceptor.SpreadBeyond + 5, 1100 * time.Millisecond, 800},
+		"a handful, by what they are called": {streams.SpreadBeyond, one, streams.SpreadBeyond, 0, streams.SpreadBeyond},
+		"a hundred":                          {100, one, streams.SpreadBeyond + 2, 100 * time.Millisecond, 90},
+		"two thousand of one session":        {2000, one, streams.SpreadBeyond + 2, time.Second, 200},
+		"ten thousand":                       {10_000, one, streams.SpreadBeyond + 5, 1100 * time.Millisecond, 800},
 		"two thousand, ForgetAll":            {2000, all, 3, time.Second, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -411,7 +440,7 @@ func TestManyStreamsAreNotVerifiedAllAtOnce(t *testing.T) {
 				if got := c.densest(50 * time.Millisecond); got > test.densest {
 					t.Errorf("%d begin within 50 ms, want at most %d", got, test.densest)
 				}
-				if c.most > interceptor.MaxRechecks {
+				if c.most > streams.MaxRechecks {
 					t.Errorf("%d at once", c.most)
 				}
 				closeAll()
@@ -428,10 +457,10 @@ func TestVerificationsOfStreamsAreBounded(t *testing.T) {
 			time.Sleep(95 * time.Millisecond)
 			return c.again(ctx)
 		}
-		var watches []*interceptor.StreamWatch
+		var watches []*streams.Watch
 		var running, most atomic.Int64
 		for range 2000 {
-			_, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, &c.in, func(ctx context.Context) (*authcontext.AuthContext, *refused.Refusal) {
+			_, w := watch(t.Context(), ada(time.Time{}), 0, &c.in, func(ctx context.Context) (*authcontext.AuthContext, *refused.Refusal) {
 				most.Store(max(most.Load(), running.Add(1)))
 				defer running.Add(-1)
 				return slow(ctx)
@@ -452,8 +481,8 @@ func TestVerificationsOfStreamsAreBounded(t *testing.T) {
 			}
 			_ = w.Close()
 		}
-		if got := most.Load(); got != interceptor.MaxRechecks {
-			t.Errorf("%d at once, want %d", got, interceptor.MaxRechecks)
+		if got := most.Load(); got != streams.MaxRechecks {
+			t.Errorf("%d at once, want %d", got, streams.MaxRechecks)
 		}
 		if last := slices.Max(c.began); last > 4*time.Second {
 			t.Errorf("the last begins after %v", last)
@@ -486,15 +515,15 @@ func TestRechecksAreSpreadAndNeverLate(t *testing.T) {
 
 func TestAStreamIsFoundByItsTagsOfNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := &interceptor.OpenStreams{}
+		in := &streams.Set{}
 		var asked atomic.Int64
 		again := func(context.Context) (*authcontext.AuthContext, *refused.Refusal) {
 			asked.Add(1)
 			return ada(time.Time{}), nil
 		}
-		var watches []*interceptor.StreamWatch
+		var watches []*streams.Watch
 		for range 3 { // neighbours in every list
-			_, w := interceptor.Watch(t.Context(), ada(time.Time{}), 0, in, again, called("token"))
+			_, w := watch(t.Context(), ada(time.Time{}), 0, in, again, called("token"))
 			watches = append(watches, w)
 		}
 		found := func(want int64, by ...string) {
@@ -528,17 +557,17 @@ func TestAStreamIsFoundByItsTagsOfNow(t *testing.T) {
 }
 
 func TestAnOpenStreamHoldsLittle(t *testing.T) {
-	tags := make([]interceptor.Tag, 14) // of twelve cookies and more
+	tags := make([]streams.Tag, 14) // of twelve cookies and more
 	for i := range tags {
 		tags[i] = called(fmt.Sprint(i))
 	}
 	const n = 10_000
-	in, ac := &interceptor.OpenStreams{}, ada(time.Now().Add(time.Hour))
-	watches := make([]*interceptor.StreamWatch, n)
+	in, ac := &streams.Set{}, ada(time.Now().Add(time.Hour))
+	watches := make([]*streams.Watch, n)
 	again := still(ac)
 	before := heapInUse()
 	for i := range watches {
-		_, watches[i] = interceptor.Watch(t.Context(), ac, time.Hour, in, again, tags...)
+		_, watches[i] = watch(t.Context(), ac, time.Hour, in, again, tags...)
 	}
 	each := (heapInUse() - before) / n
 	for _, w := range watches {
@@ -559,7 +588,7 @@ func heapInUse() int64 {
 }
 
 // called is the tag of a name.
-func called(parts ...string) interceptor.Tag {
+func called(parts ...string) streams.Tag {
 	key := cache.NewKey(parts...)
-	return interceptor.Tag(key[:len(interceptor.Tag{})])
+	return streams.Tag(key[:len(streams.Tag{})])
 }

@@ -1,4 +1,4 @@
-package interceptor
+package streams
 
 import (
 	"context"
@@ -29,22 +29,29 @@ const (
 // errReturned is for those who go on to use a stream after its handler.
 var errReturned = status.Error(codes.Canceled, "the handler has returned")
 
-// watched is how the session of an open stream is verified again.
-type watched struct {
-	again    func(context.Context) (*identity, *refusal.Refusal) // nil: nobody can be asked
-	recheck  time.Duration                                       // how often to; 0: only after a Forget
-	patience time.Duration                                       // a bound on how long it may take; 0: defaultPatience
-	streams  *openStreams                                        // to be found in; nil: in none
-	tags     []tag                                               // of the request; those of the identity come to them
+// Found is what a verification found out about a session.
+type Found struct {
+	*authcontext.Identity
+
+	Tags []Tag // by which it can be forgotten
 }
 
-// watch ends a stream with its session. It has no goroutine of its own: a timer starts one
+// Session is how the session of an open stream is verified again.
+type Session struct {
+	Again    func(context.Context) (Found, *refusal.Refusal) // nil: nobody can be asked
+	Recheck  time.Duration                                   // how often to; 0: only after a Forget
+	Patience time.Duration                                   // a bound on how long it may take; 0: 10 s
+	Streams  *Set                                            // to be found in; nil: in none
+	Tags     []Tag                                           // of the request; those of what is found come to them
+}
+
+// Watch ends a stream with its session. It has no goroutine of its own: a timer starts one
 // for as long as a verification takes.
-type watch struct {
-	again    func(context.Context) (*identity, *refusal.Refusal)
+type Watch struct {
+	again    func(context.Context) (Found, *refusal.Refusal)
 	recheck  time.Duration
 	patience time.Duration
-	streams  *openStreams
+	streams  *Set
 	own      int    // of the links, those of the stream itself and its request
 	links    []link // guarded by the lock of streams
 
@@ -63,12 +70,12 @@ type watch struct {
 	failure   error     // a status: why the session has ended
 }
 
-// startWatch starts to watch the session of a stream. The context it returns carries the
+// Start starts to watch the session of a stream. The context it returns carries the
 // identity, always the newest, and is cancelled when the session ends, with the status as
 // its cause. The watch must be closed. ctx is the stream's; it need not be gRPC's.
-func startWatch(ctx context.Context, id *identity, s watched) (context.Context, *watch) {
-	w := &watch{
-		again: s.again, recheck: s.recheck, patience: s.patience, streams: s.streams, own: 1 + len(s.tags),
+func Start(ctx context.Context, id Found, s Session) (context.Context, *Watch) {
+	w := &Watch{
+		again: s.Again, recheck: s.Recheck, patience: s.Patience, streams: s.Streams, own: 1 + len(s.Tags),
 		over: make(chan struct{}),
 	}
 	if w.patience <= 0 {
@@ -82,13 +89,13 @@ func startWatch(ctx context.Context, id *identity, s watched) (context.Context, 
 	w.schedule(now)
 	w.timer = time.AfterFunc(w.untilDue(now), w.due)
 	w.mu.Unlock()
-	w.streams.add(w, append(append([]tag{{}}, s.tags...), id.Tags()...)...)
+	w.streams.add(w, append(append([]Tag{{}}, s.Tags...), id.Tags...)...)
 	return w.identity.NewContext(w.ctx), w
 }
 
-// close stops the watch when the handler has returned, as often as it is called. It
+// Close stops the watch when the handler has returned, as often as it is called. It
 // returns why the session has ended, which does not change any more; nil if it has not.
-func (w *watch) close() error {
+func (w *Watch) Close() error {
 	w.streams.remove(w)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,20 +106,20 @@ func (w *watch) close() error {
 }
 
 // end ends the session of the stream. w.mu is held, and it is not over.
-func (w *watch) end(failure error) {
+func (w *Watch) end(failure error) {
 	w.failure = failure
 	w.shut(failure)
 }
 
-func (w *watch) shut(cause error) {
+func (w *Watch) shut(cause error) {
 	w.closed = true
 	w.timer.Stop()
 	w.cancel(cause)
 	close(w.over)
 }
 
-// check returns an error when the stream is over.
-func (w *watch) check() error {
+// Check returns an error when the stream is over.
+func (w *Watch) Check() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed && w.life.over() {
@@ -125,16 +132,16 @@ func (w *watch) check() error {
 }
 
 // tags are those that the stream can be found by. The lock of streams is held.
-func (w *watch) tags() []tag {
-	tags := make([]tag, len(w.links))
+func (w *Watch) tags() []Tag {
+	tags := make([]Tag, len(w.links))
 	for i := range w.links {
 		tags[i] = w.links[i].tag
 	}
 	return tags
 }
 
-// wake has the session verified after a while, if not earlier.
-func (w *watch) wake(after time.Duration) {
+// Wake has the session verified after a while, if not earlier.
+func (w *Watch) Wake(after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.again == nil {
@@ -146,21 +153,21 @@ func (w *watch) wake(after time.Duration) {
 }
 
 // schedule notes when the next recheck is.
-func (w *watch) schedule(now time.Time) {
+func (w *Watch) schedule(now time.Time) {
 	if w.recheck > 0 && w.again != nil {
 		early := time.Duration(rand.Float64() * jitter * float64(w.recheck)) //nolint:gosec // to spread load
 		w.verifyAt(now.Add(w.recheck - early))
 	}
 }
 
-func (w *watch) verifyAt(at time.Time) {
+func (w *Watch) verifyAt(at time.Time) {
 	if w.next.IsZero() || at.Before(w.next) {
 		w.next = at
 	}
 }
 
 // untilDue is how long there is nothing to do.
-func (w *watch) untilDue(now time.Time) time.Duration {
+func (w *Watch) untilDue(now time.Time) time.Duration {
 	wait := w.life.untilLook(now)
 	if !w.limit.IsZero() {
 		wait = min(wait, w.limit.Sub(now))
@@ -172,14 +179,14 @@ func (w *watch) untilDue(now time.Time) time.Duration {
 }
 
 // due runs when the session may have expired, or is to be verified again.
-func (w *watch) due() {
+func (w *Watch) due() {
 	if w.starts() {
 		w.verify()
 	}
 }
 
 // starts does what is due and reports whether a verification is, and may start now.
-func (w *watch) starts() bool {
+func (w *Watch) starts() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -209,11 +216,11 @@ func (w *watch) starts() bool {
 func passed(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // verify asks whether the session is still good.
-func (w *watch) verify() {
+func (w *Watch) verify() {
 	defer w.streams.done()
 	busy, failure := (*refusal.Refusal)(nil), error(refusal.VerificationFailed) // unless the callbacks return
 	defer func() { w.verified(busy, failure) }()
-	if w.check() != nil {
+	if w.Check() != nil {
 		return // while it waited for its turn
 	}
 	_ = catch.Protect(func() { busy, failure = w.ask() })
@@ -221,7 +228,7 @@ func (w *watch) verify() {
 
 // verified notes what came of a verification: nothing, for want of a slot; or that the
 // session has ended; or else that it has not.
-func (w *watch) verified(busy *refusal.Refusal, failure error) {
+func (w *Watch) verified(busy *refusal.Refusal, failure error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.verifying = false
@@ -244,7 +251,7 @@ func (w *watch) verified(busy *refusal.Refusal, failure error) {
 }
 
 // ask verifies the session and tells those who want to know of the renewed identity.
-func (w *watch) ask() (busy *refusal.Refusal, failure error) {
+func (w *Watch) ask() (busy *refusal.Refusal, failure error) {
 	before := w.streams.forgotten()
 	id, refused := w.again(w.ctx)
 	switch {
@@ -257,8 +264,8 @@ func (w *watch) ask() (busy *refusal.Refusal, failure error) {
 	if renewed.Subject != known.Subject {
 		return nil, refusal.InvalidSession // another's: what the stream may do was decided for this one
 	}
-	if renewed.SessionID != known.SessionID && w.streams.retag(w, w.own, id.Tags(), before) {
-		w.wake(0)
+	if renewed.SessionID != known.SessionID && w.streams.retag(w, w.own, id.Tags, before) {
+		w.Wake(0)
 	}
 	var err error
 	if panicked := catch.Protect(func() { err = w.identity.Renew(id.Identity) }); panicked != nil {

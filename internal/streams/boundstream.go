@@ -1,4 +1,4 @@
-package interceptor
+package streams
 
 import (
 	"context"
@@ -12,21 +12,21 @@ type boundStream struct {
 	grpc.ServerStream
 
 	ctx   context.Context //nolint:containedctx // what Context returns
-	watch *watch
+	watch *Watch
 	many  bool // the client may send more than one message
 
 	receiving sync.Mutex // grpc allows one RecvMsg at a time
 	receiver  receiver
 }
 
-// serve runs the handler of a stream that ends when the watch says so. ctx is the
+// Serve runs the handler of a stream that ends when the watch says so. ctx is the
 // handler's.
-func (w *watch) serve(
+func (w *Watch) Serve(
 	ctx context.Context, srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
-	defer func() { _ = w.close() }() // when the handler panics, too
+	defer func() { _ = w.Close() }() // when the handler panics, too
 	err := handler(srv, &boundStream{ServerStream: stream, ctx: ctx, watch: w, many: info.IsClientStream})
-	if ended := w.close(); ended != nil {
+	if ended := w.Close(); ended != nil {
 		return ended
 	}
 	return err
@@ -37,7 +37,7 @@ func (s *boundStream) Context() context.Context { return s.ctx }
 
 // SendMsg sends m, unless the stream is over.
 func (s *boundStream) SendMsg(m any) error {
-	if err := s.watch.check(); err != nil {
+	if err := s.watch.Check(); err != nil {
 		return err
 	}
 	return s.ServerStream.SendMsg(m)
@@ -46,7 +46,7 @@ func (s *boundStream) SendMsg(m any) error {
 // RecvMsg receives into m, until the stream is over: a wait for the client is cut short
 // then, if m can be made anew. Nothing that comes later is handed out.
 func (s *boundStream) RecvMsg(m any) error {
-	if err := s.watch.check(); err != nil {
+	if err := s.watch.Check(); err != nil {
 		return err
 	}
 	var err error
@@ -55,7 +55,7 @@ func (s *boundStream) RecvMsg(m any) error {
 	} else {
 		err = s.receive(m, received)
 	}
-	if over := s.watch.check(); over != nil {
+	if over := s.watch.Check(); over != nil {
 		return over
 	}
 	return err

@@ -1,15 +1,17 @@
-package interceptor
+// Package streams ends open streams with the sessions that they were opened for: when
+// those expire, and with what is found out when they are verified again.
+package streams
 
 import (
 	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 )
 
-// tag is what a session can be forgotten by. The zero tag is that of every stream.
-type tag = cache.Tag
+// Tag is what a session can be forgotten by. The zero tag is that of every stream.
+type Tag = forget.Tag
 
 const (
 	// spread is over how long at most the streams spread the verifications that a Forget
@@ -24,13 +26,13 @@ const (
 	maxRechecks = 64
 )
 
-// openStreams are the open streams of one authenticator, to be found by what their
+// Set are the open streams of one authenticator, to be found by what their
 // sessions can be forgotten by. The zero value is ready, and a nil one holds no stream and
 // bounds nothing. Its lock is taken before that of a watch.
-type openStreams struct {
+type Set struct {
 	mu      sync.Mutex
-	byTag   map[tag]*link // the first of each list
-	forgets uint64        // counts wake and wakeAll
+	byTag   map[Tag]*link // the first of each list
+	forgets uint64        // counts Wake and WakeAll
 
 	turns turns
 }
@@ -38,13 +40,13 @@ type openStreams struct {
 // link is a stream's place in the list of one tag. A map in a map would cost three times
 // the memory.
 type link struct {
-	watch      *watch
-	tag        tag
+	watch      *Watch
+	tag        Tag
 	prev, next *link
 }
 
 // add makes w findable by these tags, in addition to those that it has.
-func (s *openStreams) add(w *watch, tags ...tag) {
+func (s *Set) add(w *Watch, tags ...Tag) {
 	if s == nil {
 		return
 	}
@@ -56,7 +58,7 @@ func (s *openStreams) add(w *watch, tags ...tag) {
 // retag replaces the tags that w has beyond the first of them. It reports whether
 // anything was forgotten since the given count of forgets: perhaps by the new tags, by
 // which w could not be found.
-func (s *openStreams) retag(w *watch, first int, tags []tag, since uint64) bool {
+func (s *Set) retag(w *Watch, first int, tags []Tag, since uint64) bool {
 	if s == nil {
 		return false
 	}
@@ -67,7 +69,7 @@ func (s *openStreams) retag(w *watch, first int, tags []tag, since uint64) bool 
 }
 
 // remove is called when w is over.
-func (s *openStreams) remove(w *watch) {
+func (s *Set) remove(w *Watch) {
 	if s == nil {
 		return
 	}
@@ -77,7 +79,7 @@ func (s *openStreams) remove(w *watch) {
 }
 
 // set replaces the tags of w. s.mu is held.
-func (s *openStreams) set(w *watch, tags []tag) {
+func (s *Set) set(w *Watch, tags []Tag) {
 	for i := range w.links {
 		l := &w.links[i]
 		if l.next != nil {
@@ -97,7 +99,7 @@ func (s *openStreams) set(w *watch, tags []tag) {
 		return
 	}
 	if s.byTag == nil {
-		s.byTag = map[tag]*link{}
+		s.byTag = map[Tag]*link{}
 	}
 	w.links = make([]link, len(tags))
 	for i, t := range tags {
@@ -111,7 +113,7 @@ func (s *openStreams) set(w *watch, tags []tag) {
 }
 
 // forgotten counts what the streams were woken by.
-func (s *openStreams) forgotten() uint64 {
+func (s *Set) forgotten() uint64 {
 	if s == nil {
 		return 0
 	}
@@ -120,9 +122,9 @@ func (s *openStreams) forgotten() uint64 {
 	return s.forgets
 }
 
-// wake has the streams with this tag verified: a handful at once, more of them spread over
+// Wake has the streams with this tag verified: a handful at once, more of them spread over
 // a while in proportion to their number, at most a second.
-func (s *openStreams) wake(t tag) {
+func (s *Set) Wake(t Tag) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgets++
@@ -134,21 +136,21 @@ func (s *openStreams) wake(t tag) {
 	i := 0
 	for l := s.byTag[t]; l != nil; l = l.next {
 		if i++; i <= spreadBeyond {
-			l.watch.wake(0)
+			l.watch.Wake(0)
 			continue
 		}
-		l.watch.wake(rand.N(over)) //nolint:gosec // to spread load, not to hide anything
+		l.watch.Wake(rand.N(over)) //nolint:gosec // to spread load, not to hide anything
 	}
 }
 
-// wakeAll has all streams verified, spread over a second: other replicas may well do the
+// WakeAll has all streams verified, spread over a second: other replicas may well do the
 // same now.
-func (s *openStreams) wakeAll() {
+func (s *Set) WakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgets++
-	for l := s.byTag[tag{}]; l != nil; l = l.next {
-		l.watch.wake(rand.N(spread)) //nolint:gosec // to spread load, not to hide anything
+	for l := s.byTag[Tag{}]; l != nil; l = l.next {
+		l.watch.Wake(rand.N(spread)) //nolint:gosec // to spread load, not to hide anything
 	}
 }
 
@@ -157,12 +159,12 @@ func (s *openStreams) wakeAll() {
 type turns struct {
 	mu      sync.Mutex
 	running int
-	waiting []*watch // first come, first served
+	waiting []*Watch // first come, first served
 }
 
 // take reports whether w may verify now. If not, its verification starts later, when
 // others are done.
-func (s *openStreams) take(w *watch) bool {
+func (s *Set) take(w *Watch) bool {
 	if s == nil {
 		return true
 	}
@@ -178,7 +180,7 @@ func (s *openStreams) take(w *watch) bool {
 }
 
 // done is called when a verification has ended.
-func (s *openStreams) done() {
+func (s *Set) done() {
 	if s == nil {
 		return
 	}
