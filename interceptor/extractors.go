@@ -68,7 +68,7 @@ func (e *extractor) credentials(ctx context.Context, h headers, dst []authmd.Cre
 	}
 	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
 	defer cancel()
-	return catch.Call(bounded, func(context.Context) ([]authmd.Credential, error) {
+	found, err := catch.Call(bounded, func(context.Context) ([]authmd.Credential, error) {
 		if e.source != nil {
 			return e.source.AppendCredentials(nil, h.values(e.header)), nil
 		}
@@ -78,6 +78,7 @@ func (e *extractor) credentials(ctx context.Context, h headers, dst []authmd.Cre
 		}
 		return []authmd.Credential{{Value: token, Token: token}}, nil
 	})
+	return append(dst, found...), err
 }
 
 // contradicts reports whether a header that holds one credential holds several. The
