@@ -69,12 +69,16 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	r.found, r.ends = r.space[:0], r.endSpace[:0]
 	for i := range a.extractors {
 		e := &a.extractors[i]
-		if e.contradicts(h) {
+		values := own
+		if e.source != nil && e.header != authorization {
+			values = h.values(e.header)
+		}
+		if e.contradicts(values) {
 			return refusal.AmbiguousCredentials
 		}
 		first := len(r.found)
 		var err error
-		if r.found, err = e.credentials(ctx, h, r.found); err != nil {
+		if r.found, err = e.credentials(ctx, h, values, r.found); err != nil {
 			return a.notFound(ctx)
 		}
 		if len(r.found) > maxCredentials {
@@ -108,28 +112,33 @@ func (a *Authenticator) bounded(h headers) bool {
 	if s, ok := h.(*supplied); ok && !s.bounded() {
 		return false
 	}
-	size, count := 0, 0
-	add := func(name headerName) {
-		values := h.raw(name)
-		count += len(values)
-		if count > maxCredentials {
-			return
-		}
-		for _, value := range values {
-			size += len(value)
-			if size <= maxKeyed && (name == cookie || name == gatewayCookie) {
-				count += strings.Count(value, ";")
-			}
-		}
-	}
+	b := bounds{}
+	b.add(h.raw(authorization), false)
+	b.add(h.raw(cookie), true)
 	for _, name := range a.reads {
-		add(name)
+		b.add(h.raw(name), false)
 	}
 	if a.renamed(h) {
-		add(gatewayAuthorization)
-		add(gatewayCookie)
+		b.add(h.raw(gatewayAuthorization), false)
+		b.add(h.raw(gatewayCookie), true)
 	}
-	return count <= maxCredentials && size <= maxKeyed && (!a.readsAll || wholeBounded(h))
+	return b.count <= maxCredentials && b.size <= maxKeyed && (!a.readsAll || wholeBounded(h))
+}
+
+// bounds is how much there is to be read.
+type bounds struct{ size, count int }
+
+func (b *bounds) add(values []string, cookies bool) {
+	b.count += len(values)
+	if b.count > maxCredentials {
+		return
+	}
+	for _, value := range values {
+		b.size += len(value)
+		if cookies && b.size <= maxKeyed {
+			b.count += strings.Count(value, ";")
+		}
+	}
 }
 
 // renamed reports whether grpc-gateway may have put its prefix on a credential.
