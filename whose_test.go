@@ -228,6 +228,16 @@ func TestAHeaderThatHoldsOneCredentialHoldsOne(t *testing.T) {
 			})
 		}
 	}
+	for name, header := range map[string]http.Header{
+		"two Authorizations": {"Cookie": {"sid=good"}, "Authorization": {"Basic alice", "Basic bob"}}, "two in one": {"Cookie": {"sid=good"}, "Authorization": {"Basic alice, Basic bob"}},
+	} {
+		_, err := newAuth(t, newOwner("good"), interceptor.WithExtractors(authmd.Cookie("sid"))).Authenticate(t.Context(), header)
+		if err == nil {
+			t.Errorf("%s that no extractor reads: no error", name)
+			continue
+		}
+		ambiguous.check(t, err)
+	}
 	o := newOwner("good")
 	client := serve(t, &service{}, newAuth(t, o, extractors).ServerOptions()...)
 	if got, err := kinds["unary"](with(t, "x-session-token", "good", "x-session-token", "good"), client, ""); got != "user-of-good" || err != nil {

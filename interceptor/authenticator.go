@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 	"weak"
 
@@ -56,7 +57,7 @@ type Authenticator struct {
 	forgotten    forgotten
 	extractors   []extractor
 	keyHeaders   []headerName
-	reads        []headerName // that are read on every call, each once
+	reads        []headerName // that are read besides Authorization and Cookie, each once
 	readsCookies bool         // an extractor reads the Cookie header
 	readsAll     bool         // an extractor reads the whole header
 	tagger       tagger
@@ -101,20 +102,17 @@ func (a *Authenticator) prepare() error {
 	var errs [4]error
 	a.extractors, errs[0] = parseExtractors(a.config.extractors)
 	a.keyHeaders, errs[1] = parseKeyHeaders(a.config.keyHeaders)
-	a.reads = []headerName{authorization, cookie}
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		a.readsAll = a.readsAll || e.source == nil
 		a.readsCookies = a.readsCookies || e.header == cookie
-		if e.source != nil && !slices.Contains(a.reads, e.header) {
+		if e.source != nil {
 			a.reads = append(a.reads, e.header)
 		}
 	}
-	for _, name := range a.keyHeaders {
-		if !slices.Contains(a.reads, name) {
-			a.reads = append(a.reads, name)
-		}
-	}
+	a.reads = slices.Concat(a.reads, a.keyHeaders)
+	slices.SortFunc(a.reads, func(x, y headerName) int { return strings.Compare(x.key, y.key) })
+	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h headerName) bool { return h == authorization || h == cookie })
 	a.tagger, errs[2] = newTagger(a.busSecret)
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {

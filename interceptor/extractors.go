@@ -61,16 +61,19 @@ func isForeign(source authmd.Source) bool {
 // ownExtractors is where the ready extractors are from.
 var ownExtractors = reflect.TypeOf(authmd.Bearer()).PkgPath()
 
-// credentials appends what the extractor finds to dst.
-func (e *extractor) credentials(ctx context.Context, h headers, dst []authmd.Credential) ([]authmd.Credential, error) {
+// credentials appends what the extractor finds to dst. values are those of its header, if
+// it is a Source.
+func (e *extractor) credentials(
+	ctx context.Context, h headers, values []string, dst []authmd.Credential,
+) ([]authmd.Credential, error) {
 	if !e.foreign {
-		return e.source.AppendCredentials(dst, h.values(e.header)), nil
+		return e.source.AppendCredentials(dst, values), nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
 	defer cancel()
-	return catch.Call(bounded, func(context.Context) ([]authmd.Credential, error) {
+	found, err := catch.Call(bounded, func(context.Context) ([]authmd.Credential, error) {
 		if e.source != nil {
-			return e.source.AppendCredentials(nil, h.values(e.header)), nil
+			return e.source.AppendCredentials(nil, values), nil
 		}
 		token, ok := e.Extract(h.full())
 		if !ok || token == "" {
@@ -78,12 +81,13 @@ func (e *extractor) credentials(ctx context.Context, h headers, dst []authmd.Cre
 		}
 		return []authmd.Credential{{Value: token, Token: token}}, nil
 	})
+	return append(dst, found...), err
 }
 
 // contradicts reports whether a header that holds one credential holds several. The
 // same cookie twice is legal.
-func (e *extractor) contradicts(h headers) bool {
-	return e.source != nil && e.header != cookie && ambiguous(h.values(e.header))
+func (e *extractor) contradicts(values []string) bool {
+	return e.source != nil && e.header != cookie && ambiguous(values)
 }
 
 // ambiguous reports whether two parties could take two different credentials from the

@@ -115,4 +115,6 @@ func (*GatewayAuth) watched(context.Context, *request) (streams.Session, *refusa
 func (*GatewayAuth) clock() uint64 { return 0 }
 
 // hides reports whether handlers must not see a key.
-func (g *guard) hides(key string) bool { return headername.IsIdentity(key) || g.secret.IsHeader(key) }
+func (g *guard) hides(key string) bool {
+	return headername.IsIdentity(key) || g.secret.Header != "" && g.secret.IsHeader(key)
+}

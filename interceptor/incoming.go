@@ -49,7 +49,7 @@ func probeIncomingKey() any {
 // identity, or tells a secret. The metadata may be the call's own and must not be
 // modified. It is false when there is too much of it.
 func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
-	md := incomingMetadata(ctx)
+	md, suspects := incomingMetadata(ctx), &g.suspects
 	if len(md) > maxKeys {
 		return ctx, incoming{}, false
 	}
@@ -64,7 +64,7 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 			// another interceptor or a test, may have canonical header names.
 			upper = true
 		}
-		if g.suspects[c] {
+		if suspects[c] {
 			renamed = renamed || headername.HasPrefix(key, headername.GatewayPrefix)
 			hidden = hidden || g.hides(key)
 		}

@@ -27,18 +27,14 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 			parts = append(parts, value)
 		}
 	}
-	at := 0
 	for i := range a.extractors {
-		first := at
-		for at < len(r.found) && r.found[at].by == i {
-			at++
+		credentials := r.foundBy(i)
+		parts = append(parts, strconv.Itoa(len(credentials)))
+		for _, c := range credentials {
+			size += len(c.Value)
+			parts = append(parts, c.Value)
 		}
-		parts = append(parts, strconv.Itoa(at-first))
-		for _, f := range r.found[first:at] {
-			size += len(f.Value)
-			parts = append(parts, f.Value)
-		}
-		taken = taken || at > first && a.extractors[i].header == authorization
+		taken = taken || len(credentials) > 0 && a.extractors[i].header == authorization
 	}
 	if !a.restricted {
 		if !taken {
@@ -108,9 +104,11 @@ func (a *Authenticator) tokenTags(token string) []cache.Tag {
 // tags returns the tags of the credentials of a request.
 func (a *Authenticator) tags(r *request) []cache.Tag {
 	var names []string
-	for _, f := range r.found {
-		if f.Token != "" {
-			names = a.extractors[f.by].appendNames(names, f.Token)
+	for i := range a.extractors {
+		for _, c := range r.foundBy(i) {
+			if c.Token != "" {
+				names = a.extractors[i].appendNames(names, c.Token)
+			}
 		}
 	}
 	return a.tagsOf(names)

@@ -35,19 +35,25 @@ type request struct {
 	headers headers
 	call    incoming // what headers is for a gRPC call: one allocation for both
 	token   string
-	found   []found // every credential, by extractor in their order
+	found   []authmd.Credential // all of them, by extractor in their order
+	ends    []int16             // where in found those of each extractor end
 	key     cache.Key
 	carried context.Context //nolint:containedctx // what WithKeyContext carries over
-	space   [2]found
+
+	// Room for what nearly all calls have: one allocation for all of this.
+	space    [2]authmd.Credential
+	endSpace [4]int16
 
 	response atomic.Pointer[response] // of the callbacks that ran last for this call
 }
 
-// found is a credential and the index of the extractor that found it.
-type found struct {
-	authmd.Credential
-
-	by int
+// foundBy returns the credentials that an extractor found.
+func (r *request) foundBy(extractor int) []authmd.Credential {
+	first := int16(0)
+	if extractor > 0 {
+		first = r.ends[extractor-1]
+	}
+	return r.found[first:r.ends[extractor]]
 }
 
 // read finds the credentials of a call. There is no token when there are none.
@@ -60,26 +66,33 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	if ambiguous(own) || a.renamed(h) && conflicts(h) {
 		return refusal.AmbiguousCredentials
 	}
-	r.found = r.space[:0]
-	var space [2]authmd.Credential
+	r.found, r.ends = r.space[:0], r.endSpace[:0]
 	for i := range a.extractors {
 		e := &a.extractors[i]
-		if e.contradicts(h) {
+		values := own
+		if e.source != nil && e.header != authorization {
+			values = h.values(e.header)
+		}
+		if e.contradicts(values) {
 			return refusal.AmbiguousCredentials
 		}
-		credentials, err := e.credentials(ctx, h, space[:0])
-		if err != nil {
+		first := len(r.found)
+		var err error
+		if r.found, err = e.credentials(ctx, h, values, r.found); err != nil {
 			return a.notFound(ctx)
 		}
-		for _, c := range credentials {
-			if len(c.Value) > maxCredential || len(r.found) == maxCredentials {
+		if len(r.found) > maxCredentials {
+			return refusal.InvalidSession
+		}
+		for _, c := range r.found[first:] {
+			if len(c.Value) > maxCredential {
 				return refusal.InvalidSession
 			}
-			r.found = append(r.found, found{c, i})
 			if r.token == "" {
 				r.token = c.Token
 			}
 		}
+		r.ends = append(r.ends, int16(len(r.found))) //nolint:gosec // bounded above
 	}
 	switch {
 	case r.token == "" && a.malformed(h, own):
@@ -99,28 +112,33 @@ func (a *Authenticator) bounded(h headers) bool {
 	if s, ok := h.(*supplied); ok && !s.bounded() {
 		return false
 	}
-	size, count := 0, 0
-	add := func(name headerName) {
-		values := h.raw(name)
-		count += len(values)
-		if count > maxCredentials {
-			return
-		}
-		for _, value := range values {
-			size += len(value)
-			if size <= maxKeyed && (name == cookie || name == gatewayCookie) {
-				count += strings.Count(value, ";")
-			}
-		}
-	}
+	b := bounds{}
+	b.add(h.raw(authorization), false)
+	b.add(h.raw(cookie), true)
 	for _, name := range a.reads {
-		add(name)
+		b.add(h.raw(name), false)
 	}
 	if a.renamed(h) {
-		add(gatewayAuthorization)
-		add(gatewayCookie)
+		b.add(h.raw(gatewayAuthorization), false)
+		b.add(h.raw(gatewayCookie), true)
 	}
-	return count <= maxCredentials && size <= maxKeyed && (!a.readsAll || wholeBounded(h))
+	return b.count <= maxCredentials && b.size <= maxKeyed && (!a.readsAll || wholeBounded(h))
+}
+
+// bounds is how much there is to be read.
+type bounds struct{ size, count int }
+
+func (b *bounds) add(values []string, cookies bool) {
+	b.count += len(values)
+	if b.count > maxCredentials {
+		return
+	}
+	for _, value := range values {
+		b.size += len(value)
+		if cookies && b.size <= maxKeyed {
+			b.count += strings.Count(value, ";")
+		}
+	}
 }
 
 // renamed reports whether grpc-gateway may have put its prefix on a credential.
@@ -176,11 +194,16 @@ func (a *Authenticator) handsCookies(r *request) bool {
 	if len(r.headers.values(cookie)) == 0 {
 		return false
 	}
-	return !a.restricted || slices.Contains(a.keyHeaders, cookie) ||
-		slices.ContainsFunc(r.found, func(f found) bool {
-			// One that is no Source may have read it.
-			return a.extractors[f.by].source == nil || a.extractors[f.by].header == cookie
-		})
+	if !a.restricted || slices.Contains(a.keyHeaders, cookie) {
+		return true
+	}
+	for i := range a.extractors {
+		// One that is no Source may have read it.
+		if e := &a.extractors[i]; (e.source == nil || e.header == cookie) && len(r.foundBy(i)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // header returns what the verifier may look at, or false when that is too much.
@@ -205,16 +228,19 @@ func (a *Authenticator) keyed(r *request) http.Header {
 	header := make(http.Header)
 	var cookies []string // of all that were found, each pair once
 	seen := map[string]bool{"": true}
-	for _, f := range r.found {
-		e := &a.extractors[f.by]
-		switch {
-		case e.source == nil:
-		case e.header != cookie:
-			if !slices.Contains(header[e.header.canonical], f.Value) {
-				header.Add(e.header.canonical, f.Value)
+	for i := range a.extractors {
+		e := &a.extractors[i]
+		if e.source == nil {
+			continue
+		}
+		for _, c := range r.foundBy(i) {
+			if e.header != cookie {
+				if !slices.Contains(header[e.header.canonical], c.Value) {
+					header.Add(e.header.canonical, c.Value)
+				}
+				continue
 			}
-		default:
-			for pair := range strings.SplitSeq(f.Value, ";") {
+			for pair := range strings.SplitSeq(c.Value, ";") {
 				if pair = strings.TrimSpace(pair); !seen[pair] {
 					seen[pair] = true
 					cookies = append(cookies, pair)
@@ -236,13 +262,16 @@ func (a *Authenticator) keyed(r *request) http.Header {
 // secrets lists the credentials that a verifier could quote.
 func (a *Authenticator) secrets(r *request) []string {
 	secrets := []string{r.token}
-	for _, f := range r.found {
-		secrets = append(secrets, f.Value, f.Token)
-		if a.extractors[f.by].header == cookie {
-			secrets = redact.Cookies(secrets, f.Value)
-		}
-		if a.extractors[f.by].naming { // the owner of the sessions knows them by these
-			_ = catch.Protect(func() { secrets = a.extractors[f.by].appendNames(secrets, f.Token) })
+	for i := range a.extractors {
+		e := &a.extractors[i]
+		for _, c := range r.foundBy(i) {
+			secrets = append(secrets, c.Value, c.Token)
+			if e.header == cookie {
+				secrets = redact.Cookies(secrets, c.Value)
+			}
+			if e.naming { // the owner of the sessions knows them by these
+				_ = catch.Protect(func() { secrets = e.appendNames(secrets, c.Token) })
+			}
 		}
 	}
 	if a.restricted {
