@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -396,7 +397,7 @@ func TestANameThatCannotBeHadRefusesTheCall(t *testing.T) {
 		for setup, opts := range map[string][]interceptor.Option{"cached": {hour}, "not cached": nil} {
 			t.Run(name+", "+setup, func(t *testing.T) {
 				o := newOwner("t1")
-				opts := append(opts[:len(opts):len(opts)], interceptor.WithExtractors(authmd.Named(authmd.Bearer(), form)))
+				opts := append(slices.Clip(opts), interceptor.WithExtractors(authmd.Named(authmd.Bearer(), form)))
 				client := serve(t, &service{}, newAuth(t, o, opts...).ServerOptions()...)
 				eachKind(t, func(t *testing.T, call caller) {
 					_, err := call(bearer(t, "t1"), client, "")

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,7 +87,7 @@ func TestWhatAnOutageIs(t *testing.T) {
 					if by == "map" && want == notVerified && !strings.HasPrefix(name, "an opinion that ") {
 						want = notMapped
 					}
-					opts := append(opts[:len(opts):len(opts)], interceptor.WithCache(cache.Policy{TTL: 10 * s, StaleIfError: 60 * s, NegativeTTL: time.Hour}))
+					opts := append(slices.Clip(opts), interceptor.WithCache(cache.Policy{TTL: 10 * s, StaleIfError: 60 * s, NegativeTTL: time.Hour}))
 					a, err := interceptor.NewSessionAuth(verify, mapper, opts...)
 					if err != nil {
 						t.Fatal(err)
@@ -150,7 +151,7 @@ func TestCodeOfUsersThatDoesNotReturn(t *testing.T) {
 	t.Setenv("GODEBUG", "panicnil=1")
 	ends := map[string]func(){
 		"panics":             func() { panic("t1") },
-		"panics with nil":    func() { panic(nil) }, //nolint:govet // which recover cannot tell from no panic
+		"panics with nil":    func() { panic(nil) },
 		"calls Goexit":       goexit,
 		"panics with a type": func() { panic(fmt.Stringer(nil)) },
 	}
@@ -177,7 +178,7 @@ func TestCodeOfUsersThatDoesNotReturn(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %s, cached %t", by, name, opts != nil), func(t *testing.T) {
 					spans := tracetest.NewSpanRecorder()
 					tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
-					opts := append(append(opts[:len(opts):len(opts)], test.opts...), interceptor.WithTracerProvider(tracers))
+					opts := append(append(slices.Clip(opts), test.opts...), interceptor.WithTracerProvider(tracers))
 					a, err := interceptor.NewSessionAuth(test.verify, test.mapper, opts...)
 					if err != nil {
 						t.Fatal(err)
@@ -253,7 +254,7 @@ func TestAnErrorThatCannotBeReadEndsItsSpan(t *testing.T) {
 				tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 				o := newOwner()
 				o.setFail(fail)
-				client := serve(t, &service{}, newAuth(t, o, append(opts[:len(opts):len(opts)], interceptor.WithTracerProvider(tracers))...).ServerOptions()...)
+				client := serve(t, &service{}, newAuth(t, o, append(slices.Clip(opts), interceptor.WithTracerProvider(tracers))...).ServerOptions()...)
 				_, err := kinds["unary"](bearer(t, "t1"), client, "")
 				if st := status.Convert(err); st.Code() != codes.Unauthenticated && name != "a nil pointer" || contains(st.Message(), "s3cr3t") || err == nil {
 					t.Errorf("err = %v", err)

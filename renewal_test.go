@@ -31,13 +31,14 @@ func TestARenewedIdentityReachesTheHandler(t *testing.T) {
 				if !ok || !is || !slices.Equal(session.Roles, ac.Roles) {
 					t.Errorf("the identity is %v, the session %v", ac, session)
 				}
-				if stream.Context().Err() != nil {
+				select {
+				case <-stream.Context().Done():
 					return nil
+				case seen <- ac.Roles:
 				}
-				seen <- ac.Roles
 			}
 		}
-		stream := openDuplex(t, long(t, "t1"), serve(t, duplex{handler: handler}, a.ServerOptions()...))
+		stream := openDuplex(long(t, "t1"), t, serve(t, duplex{handler: handler}, a.ServerOptions()...))
 		if got := <-seen; !slices.Equal(got, []string{"reader"}) {
 			t.Errorf("at first the handler sees %q", got)
 		}
@@ -53,7 +54,7 @@ func TestARenewedIdentityReachesTheHandler(t *testing.T) {
 			t.Errorf("the handler sees it after %v", after)
 		}
 		go func() {
-			for range seen { //nolint:revive // drained
+			for range seen {
 			}
 		}()
 		_, err := stream.Recv()
@@ -148,6 +149,6 @@ func TestUnaryCallsAndSkippedMethodsHaveNoRenewals(t *testing.T) {
 		return status.Error(codes.OutOfRange, "fine")
 	}
 	client := serve(t, duplex{handler: handler}, newAuth(t, o, interceptor.WithSkipMethods("*")).ServerOptions()...)
-	_, err = openDuplex(t, bearer(t, "t1"), client).Recv()
+	_, err = openDuplex(bearer(t, "t1"), t, client).Recv()
 	refusal{codes.OutOfRange, "fine", ""}.check(t, err)
 }

@@ -223,7 +223,7 @@ func (ac *AuthContext) LogValue() slog.Value {
 //	type whole authcontext.AuthContext
 //	text, err := json.Marshal((*whole)(ac))
 func (ac AuthContext) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
+	return json.Marshal(struct { //nolint:musttag // as AuthContext has no tags either
 		Subject       string
 		Name          string    `json:",omitempty"`
 		Roles, Scopes []string  `json:",omitempty"`

@@ -22,7 +22,7 @@ func identityOf(subject string, session any, roles ...string) *authcontext.Ident
 func TestAContextOfARenewableCarriesTheNewestIdentity(t *testing.T) {
 	r := authcontext.NewRenewable(identityOf("ada", 1, "reader"))
 	ctx := r.NewContext(t.Context())
-	child := context.WithValue(ctx, "k", "v") //nolint:revive,staticcheck // any key
+	child := context.WithValue(ctx, "k", "v") //nolint:staticcheck // any key
 	for i, role := range []string{"reader", "writer", "owner"} {
 		if i > 0 {
 			if err := r.Renew(identityOf("ada", i+1, role)); err != nil {

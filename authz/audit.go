@@ -240,7 +240,7 @@ func auditBoth(methods []method.Method, authn Authn, z *Authorizer) Findings {
 	for _, m := range methods {
 		skipped, public := authn.Skips(m.Full), z.isPublic(m.Full)
 		switch {
-		case skipped && !public && !(z.isInternal(m.Full) && z.internal != nil): // something else authenticates services
+		case skipped && !public && (!z.isInternal(m.Full) || z.internal == nil): // something else authenticates services
 			found = append(found, Finding{SkippedAndRestricted, m.Full,
 				"WithSkipMethods lets it through without an identity, and the Authorizer asks for one"})
 		case public && !skipped && !authn.Optional():

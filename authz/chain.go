@@ -54,7 +54,7 @@ func field[T any](of reflect.Value, name string) (v T, ok bool) {
 	if !f.IsValid() || f.Type() != reflect.TypeFor[T]() {
 		return v, false
 	}
-	v, _ = reflect.NewAt(f.Type(), f.Addr().UnsafePointer()).Elem().Interface().(T) // a nil interface is none
+	v, _ = reflect.TypeAssert[T](reflect.NewAt(f.Type(), f.Addr().UnsafePointer()).Elem()) // a nil interface is none
 	return v, true
 }
 

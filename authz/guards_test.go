@@ -323,7 +323,7 @@ func TestAnAuditEnds(t *testing.T) {
 func TestAServerOfAnotherKindIsNotLookedInto(t *testing.T) {
 	t.Parallel()
 	type other struct {
-		opts struct{ unaryInt, streamInt, unknownStreamDesc int }
+		opts struct{ unaryInt, streamInt, unknownStreamDesc int } //nolint:unused // by reflection
 	}
 	for _, name := range []string{"unaryInt", "streamInt", "nothing"} {
 		if _, ok := authz.Field[grpc.UnaryServerInterceptor](reflect.ValueOf(&other{}).Elem().FieldByName("opts"), name); ok {

@@ -107,7 +107,7 @@ func called(t *testing.T, roles ...string) context.Context {
 	t.Helper()
 	ctx := grpcmd.AppendToOutgoingContext(t.Context(), "caller", "somebody")
 	for _, role := range roles {
-		ctx = grpcmd.AppendToOutgoingContext(ctx, "role", role)
+		ctx = grpcmd.AppendToOutgoingContext(ctx, "role", role) //nolint:fatcontext // a role or two
 	}
 	return ctx
 }

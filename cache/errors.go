@@ -61,7 +61,7 @@ func judge(err error) verdict {
 // retryAfter returns the longest delay that err or one that it wraps names.
 func retryAfter(err error) time.Duration {
 	var longest time.Duration
-	if d, ok := err.(interface{ RetryAfter() time.Duration }); ok { //nolint:errorlint // the chain is walked below
+	if d, ok := err.(interface{ RetryAfter() time.Duration }); ok {
 		longest = d.RetryAfter()
 	}
 	switch e := err.(type) { //nolint:errorlint // this is the walk
@@ -85,7 +85,7 @@ type waitError struct{ left time.Duration }
 
 // newWaitError adds a little to left, so that those who wait do not come all at once.
 func newWaitError(left time.Duration) error {
-	return waitError{left + rand.N(left/10+100*time.Millisecond)}
+	return waitError{left + rand.N(left/10+100*time.Millisecond)} //nolint:gosec // to spread load
 }
 
 func (waitError) Error() string { return "cache: unavailable: the owner is not to be asked yet" }

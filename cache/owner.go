@@ -124,11 +124,11 @@ func (o *owner) answered() {
 // taken to be away still: one asks first.
 func (o *owner) delay(now, d time.Duration) {
 	d = min(d, maxDelay)
-	until := now + min(d+rand.N(d/10+1), maxDelay)
+	until := now + min(d+rand.N(d/10+1), maxDelay) //nolint:gosec // to spread load
 	o.notBefore.raise(until)
 	o.due.raise(until)
 	o.until.raise(sum(until, o.memory))
 }
 
 // jitter is about d.
-func jitter(d time.Duration) time.Duration { return d*7/8 + rand.N(d/4) }
+func jitter(d time.Duration) time.Duration { return d*7/8 + rand.N(d/4) } //nolint:gosec // to spread load

@@ -48,7 +48,7 @@ func TestWhatIsTooMuchIsNotEvenRead(t *testing.T) {
 		"renamed crumbs":               {"grpcgateway-cookie": times(strings.Repeat("s=;", 1300), 4000)},
 		"renamed bearers":              {"grpcgateway-authorization": times("Bearer t", 4000)},
 		"bearers":                      {"authorization": times("Bearer t", 4000)},
-		"1,025 keys":                   grpcmd.MD{},
+		"1,025 keys":                   {},
 	}
 	for i := range 1025 {
 		requests["1,025 keys"][fmt.Sprint("k", i)] = []string{"v"}

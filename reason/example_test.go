@@ -12,20 +12,24 @@ import (
 
 func signInAgain() { fmt.Println("sign in again") }
 func tryLater()    { fmt.Println("try later") }
+func report(error) { fmt.Println("report it") }
 
 // What a client does about a call that was refused.
 func ExampleOf() {
-	for _, err := range []error{refused(reason.SessionExpired), refused(reason.VerificationUnavailable), nil} {
+	for _, err := range []error{refused(reason.SessionExpired), refused(reason.VerificationUnavailable), refused(reason.AccessDenied)} {
 		switch reason.Of(err) {
 		case reason.InvalidSession, reason.SessionExpired:
 			signInAgain()
 		case reason.VerificationUnavailable:
 			tryLater()
+		default: // see the documentation of the reasons
+			report(err)
 		}
 	}
 	// Output:
 	// sign in again
 	// try later
+	// report it
 }
 
 // refused is an error as a client gets it.

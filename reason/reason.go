@@ -7,6 +7,8 @@
 //		signInAgain()
 //	case reason.VerificationUnavailable:
 //		tryLater()
+//	default: // see the documentation of the reasons
+//		report(err)
 //	}
 //
 // It needs nothing of the server's packages.

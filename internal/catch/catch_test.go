@@ -73,7 +73,7 @@ func TestProtect(t *testing.T) {
 func TestPanicsWithNil(t *testing.T) {
 	const setting = "panicnil=1"
 	if os.Getenv("GODEBUG") != setting {
-		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPanicsWithNil$", "-test.count=1") //nolint:gosec // this test
+		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPanicsWithNil$", "-test.count=1")
 		again.Env = append(os.Environ(), "GODEBUG="+setting)
 		if out, err := again.CombinedOutput(); err != nil {
 			t.Errorf("with %s: %v\n%s", setting, err, out)

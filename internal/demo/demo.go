@@ -47,7 +47,9 @@ func Dial(server *grpc.Server) (conn *grpc.ClientConn, stop func()) {
 	return conn, func() {
 		_ = conn.Close()
 		server.Stop()
-		<-served
+		if err := <-served; err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 

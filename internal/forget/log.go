@@ -6,6 +6,7 @@ package forget
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,9 +46,9 @@ type Log struct {
 }
 
 // New returns an empty log that keeps each mark for keep, which is how long an
-// answer may be served after its load began, and at most max of them.
-func New(keep time.Duration, max int) *Log {
-	return &Log{keep: keep, max: max}
+// answer may be served after its load began, and at most this many of them.
+func New(keep time.Duration, most int) *Log {
+	return &Log{keep: keep, max: most}
 }
 
 // Clock returns the time by the clock of marks: how many there were.
@@ -138,8 +139,7 @@ func (l *Log) newest(began uint64, tag Tag) uint64 {
 	if held == nil {
 		return 0
 	}
-	for i := len(*held) - 1; i >= 0; i-- {
-		p := (*held)[i]
+	for _, p := range slices.Backward(*held) {
 		if p.newest.Load() <= began {
 			return 0
 		}

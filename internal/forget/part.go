@@ -18,8 +18,9 @@ func (f *filter) place(tag Tag) *atomic.Uint64 {
 
 // part holds the marks of some time.
 type part struct {
-	newest atomic.Uint64
 	stripes
+
+	newest       atomic.Uint64
 	since, until time.Time // of the first mark and of the last
 	size         int       // like the two above, for Mark only
 }

@@ -92,7 +92,7 @@ func still(ac *authcontext.AuthContext) verify {
 }
 
 // endOf waits for the end of a watched session and returns after how long it came.
-func endOf(t *testing.T, ctx context.Context, w *streams.Watch, want ends) time.Duration {
+func endOf(ctx context.Context, t *testing.T, w *streams.Watch, want ends) time.Duration {
 	t.Helper()
 	start := time.Now()
 	<-ctx.Done()
@@ -154,7 +154,7 @@ func TestAStepOfTheWallClockNeverExtendsAStream(t *testing.T) {
 						})
 					time.Sleep(15 * time.Second)
 					step.Store(int64(test.step))
-					endOf(t, ctx, w, expired)
+					endOf(ctx, t, w, expired)
 					if after := time.Since(start); after < test.earliest || after > test.latest {
 						t.Errorf("ended after %v, want %v to %v", after, test.earliest, test.latest)
 					}
@@ -212,11 +212,11 @@ func TestAStreamThatCannotBeVerifiedEndsInABoundedTime(t *testing.T) {
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				in.Wake(called("t1"))
-				if after := endOf(t, ctx, w, unavailable); after != streams.Patience {
+				if after := endOf(ctx, t, w, unavailable); after != streams.Patience {
 					t.Errorf("after a Forget: ended after %v", after)
 				}
 				ctx, w = watch(t.Context(), ada(time.Time{}), time.Minute, in, again)
-				if after := endOf(t, ctx, w, unavailable); after > time.Minute+streams.Patience {
+				if after := endOf(ctx, t, w, unavailable); after > time.Minute+streams.Patience {
 					t.Errorf("by a recheck: ended after %v", after)
 				}
 				synctest.Wait()
@@ -274,7 +274,7 @@ func TestAVerificationOfAStreamThatNeverReturnsAnything(t *testing.T) {
 				in := &streams.Set{}
 				ctx, w := watch(t.Context(), ada(time.Time{}), 0, in, again, called("t1"))
 				in.Wake(called("t1"))
-				if after := endOf(t, ctx, w, failed); after != 0 {
+				if after := endOf(ctx, t, w, failed); after != 0 {
 					t.Errorf("ended after %v", after)
 				}
 				synctest.Wait()
@@ -290,7 +290,7 @@ func TestARecheckThatFindsAnotherSubjectEndsTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, w := watch(t.Context(), ada(time.Time{}, "owner"), time.Minute, nil,
 			still(&authcontext.AuthContext{Subject: "eve", Roles: []string{"reader"}}))
-		endOf(t, ctx, w, invalid)
+		endOf(ctx, t, w, invalid)
 		if ac, _ := authcontext.FromContext(ctx); ac.Subject != "ada" {
 			t.Errorf("the stream was given to %s", ac.Subject)
 		}
@@ -325,10 +325,10 @@ func TestAFuncOfOnRenewalEndsAStream(t *testing.T) {
 				if !ok {
 					t.Fatal("not registered")
 				}
-				if after := endOf(t, ctx, w, test.want); after < 3*48*time.Second || after > 3*time.Minute {
+				if after := endOf(ctx, t, w, test.want); after < 3*48*time.Second || after > 3*time.Minute {
 					t.Errorf("ended after %v", after)
 				}
-				if cause := context.Cause(ctx); test.same != nil && cause != test.same { //nolint:errorlint // itself
+				if cause := context.Cause(ctx); test.same != nil && cause != test.same {
 					t.Errorf("ended with %v, want %v itself", cause, test.same)
 				}
 			})

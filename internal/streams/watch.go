@@ -284,7 +284,7 @@ func refusedRenewal(err error) error {
 	if !ok {
 		return refusal.AuthorizationFailed
 	}
-	if _, itself := err.(interface{ GRPCStatus() *status.Status }); itself { //nolint:errorlint // not one that is wrapped
+	if _, itself := err.(interface{ GRPCStatus() *status.Status }); itself { // not one that is wrapped
 		return err
 	}
 	return refusal.Given(st) // whose text does not reach the client with what was wrapped around it
