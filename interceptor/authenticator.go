@@ -187,7 +187,7 @@ type Authentication struct {
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
 	r := &request{headers: &supplied{header}}
 	id, refused := a.authenticate(ctx, r)
-	found := Authentication{ResponseHeader: r.responseHeader()}
+	found := Authentication{ResponseHeader: r.response.Load().Header()}
 	if refused != nil {
 		return found, refused
 	}

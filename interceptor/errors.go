@@ -84,11 +84,11 @@ func answered(ctx context.Context, err error) *refusal.Refusal {
 	return refusal.VerificationFailed
 }
 
-// prefixed puts the package's name before each line of an error of another's.
-func prefixed(err error) error {
+// prefixed puts the package's name, and what it is about, before each line of an error of another's.
+func prefixed(what string, err error) error {
 	var errs []error
 	for line := range strings.Lines(err.Error()) {
-		errs = append(errs, errors.New("interceptor: "+strings.TrimSuffix(line, "\n")))
+		errs = append(errs, errors.New("interceptor: "+what+strings.TrimSuffix(line, "\n")))
 	}
 	return errors.Join(errs...)
 }

@@ -51,12 +51,12 @@ func NewGatewayAuth(opts ...Option) (*GatewayAuth, error) {
 	errs = append(errs, g.init(c, "GatewayAuth", g))
 	var err error
 	if g.secret, err = secret.New("WithSharedSecrets", c.secretHeader, c.secrets); err != nil {
-		errs = append(errs, prefixed(err))
+		errs = append(errs, prefixed("", err))
 	} else {
 		g.suspects[g.secret.Header[0]] = true
 	}
 	if g.peers, err = peers.New(c.peers...); err != nil {
-		errs = append(errs, prefixed(err))
+		errs = append(errs, prefixed("", err))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func (g *guard) init(c config, name string, w way) error {
 	errs := c.errs
 	var err error
 	if g.skipped, err = method.NewSet(c.skip); err != nil {
-		errs = append(errs, prefixed(err))
+		errs = append(errs, prefixed("", err))
 	}
 	if g.instruments, err = telemetry.New(c.tracers, c.meters); err != nil {
 		errs = append(errs, err)

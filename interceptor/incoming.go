@@ -6,50 +6,19 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	incomingmd "github.com/grpc-sessionauth/sessionauth/internal/incoming"
 )
 
 // maxKeys bounds the names in a call's metadata, which handlers may have to be given
 // without some: no honest client has as many.
 const maxKeys = 1024
 
-// keyProbe is a context that remembers what it is asked for.
-type keyProbe struct {
-	context.Context //nolint:containedctx // it is one
-
-	key any
-}
-
-func (p *keyProbe) Value(key any) any {
-	if p.key == nil {
-		p.key = key
-	}
-	return nil
-}
-
-// incomingKey is the key under which grpc-go keeps the metadata of a call in its
-// context. [grpcmd.FromIncomingContext] copies all of it, which is half the cost of
-// a call that is answered from memory. It is nil should grpc-go ever keep
-// something else there.
-var incomingKey = probeIncomingKey()
-
-func probeIncomingKey() any {
-	probe := &keyProbe{Context: context.Background()}
-	grpcmd.FromIncomingContext(probe)
-	const name = "sessionauth-probe"
-	ctx := grpcmd.NewIncomingContext(context.Background(), grpcmd.MD{name: {name}})
-	md, ok := ctx.Value(probe.key).(grpcmd.MD)
-	if probe.key == nil || !ok || len(md) != 1 || len(md[name]) != 1 || md[name][0] != name {
-		return nil
-	}
-	return probe.key
-}
-
 // receive returns the metadata of the call that ctx belongs to, its keys in lower
 // case, and ctx as the handler may see it: without metadata that would pass for an
 // identity, or tells a secret. The metadata may be the call's own and must not be
 // modified. It is false when there is too much of it.
 func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
-	md, suspects := incomingMetadata(ctx), &g.suspects
+	md, suspects := incomingmd.Metadata(ctx), &g.suspects
 	if len(md) > maxKeys {
 		return ctx, incoming{}, false
 	}
@@ -86,13 +55,4 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 		}
 	}
 	return grpcmd.NewIncomingContext(ctx, kept), incoming{md, renamed}, true
-}
-
-func incomingMetadata(ctx context.Context) grpcmd.MD {
-	if incomingKey == nil {
-		md, _ := grpcmd.FromIncomingContext(ctx)
-		return md
-	}
-	md, _ := ctx.Value(incomingKey).(grpcmd.MD)
-	return md
 }

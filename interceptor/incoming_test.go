@@ -9,13 +9,14 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestMetadataIsReadInPlace(t *testing.T) {
-	if !interceptor.ReadsMetadataInPlace() {
+	if !incoming.InPlace() {
 		t.Error("this grpc-go keeps metadata in another way: calls are slower than they need to be")
 	}
 }
@@ -42,7 +43,7 @@ func TestMetadataOfAnyMaking(t *testing.T) {
 		},
 	}
 	for name, test := range tests {
-		for how, prepare := range map[string]func() func(){"in place": func() func() { return func() {} }, "by copy": interceptor.ReadMetadataByCopy} {
+		for how, prepare := range map[string]func() func(){"in place": func() func() { return func() {} }, "by copy": incoming.ByCopy} {
 			if how == "by copy" && strings.HasSuffix(name, "in two cases") {
 				continue // grpc-go's copy keeps one of the two
 			}
@@ -94,7 +95,7 @@ func FuzzIdentityHeader(f *testing.F) {
 		for strings.HasPrefix(plain, "grpcgateway-") {
 			plain = strings.TrimPrefix(plain, "grpcgateway-")
 		}
-		if want := strings.HasPrefix(plain, "x-auth-"); interceptor.IsIdentityHeader(key) != want {
+		if want := strings.HasPrefix(plain, "x-auth-"); headername.IsIdentity(key) != want {
 			t.Errorf("%q: %t", key, !want)
 		}
 	})

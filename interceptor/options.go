@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/origin"
 	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
@@ -42,7 +43,7 @@ type config struct {
 	keyHeaders []string
 	restricted bool // the verifier gets only what is in the key
 	carry      func(from, to context.Context) (context.Context, string)
-	origins    []string // nil: any
+	origins    origin.Set // nil: any
 	outage     func(error) bool
 	recheck    time.Duration // 0: not
 	broadcast  Broadcast     // nil: none

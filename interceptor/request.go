@@ -13,6 +13,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
+	"github.com/grpc-sessionauth/sessionauth/internal/response"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
@@ -44,7 +45,7 @@ type request struct {
 	space    [2]authmd.Credential
 	endSpace [4]int16
 
-	response atomic.Pointer[response] // of the callbacks that ran last for this call
+	response atomic.Pointer[response.Response] // of the callbacks that ran last for this call
 }
 
 // foundBy returns the credentials that an extractor found.

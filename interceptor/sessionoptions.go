@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/origin"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
@@ -76,14 +77,12 @@ func WithKeyContext(carry func(from, to context.Context) (context.Context, strin
 // and with the prefix of grpc-gateway.
 func WithAllowedOrigins(origins ...string) Option {
 	return ofSession("WithAllowedOrigins", func(c *config) {
-		c.origins = append([]string{}, c.origins...) // not nil, by none
-		for _, s := range origins {
-			allowed, err := parseOrigin(s)
-			if err != nil {
-				c.fail(err)
-			}
-			c.origins = append(c.origins, allowed)
+		c.origins = append(origin.Set{}, c.origins...) // not nil, by none
+		allowed, err := origin.New(origins)
+		if err != nil {
+			c.fail(prefixed("WithAllowedOrigins: ", err))
 		}
+		c.origins = append(c.origins, allowed...)
 	})
 }
 
