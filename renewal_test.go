@@ -34,7 +34,8 @@ func TestARenewedIdentityReachesTheHandler(t *testing.T) {
 				select {
 				case <-stream.Context().Done():
 					return nil
-				case seen <- ac.Roles:
+				default:
+					seen <- ac.Roles
 				}
 			}
 		}
