@@ -33,9 +33,8 @@ import (
 // TypeSession is the Type of an [AuthContext] whose mapper named no other.
 const TypeSession = "session"
 
-// ErrorDomain is the domain of every google.rpc.ErrorInfo that this project
-// attaches to a status.
-const ErrorDomain = "github.com/grpc-sessionauth/sessionauth"
+// errorDomain is reason.Domain.
+const errorDomain = "github.com/grpc-sessionauth/sessionauth"
 
 // AuthContext is a verified identity.
 type AuthContext struct {
@@ -118,7 +117,7 @@ func Require(ctx context.Context) (*AuthContext, error) {
 		return ac, nil
 	}
 	st := status.New(codes.Unauthenticated, "missing credentials")
-	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: "MISSING_CREDENTIALS", Domain: ErrorDomain}); err == nil {
+	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: "MISSING_CREDENTIALS", Domain: errorDomain}); err == nil {
 		st = detailed
 	}
 	return nil, st.Err()

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 type session struct{ Token string }
@@ -49,7 +50,7 @@ func TestRequire(t *testing.T) {
 		t.Fatalf("err = %v", err)
 	}
 	info, _ := st.Details()[0].(*errdetails.ErrorInfo)
-	if info.GetReason() != "MISSING_CREDENTIALS" || info.GetDomain() != authcontext.ErrorDomain {
+	if info.GetReason() != string(reason.MissingCredentials) || info.GetDomain() != reason.Domain {
 		t.Errorf("info = %v", info)
 	}
 }

@@ -19,7 +19,7 @@ import (
 const name = "forwardauth"
 
 // ReasonAccessDenied is the reason in the google.rpc.ErrorInfo of a call that the
-// endpoint answered with 403. Its domain is authcontext.ErrorDomain.
+// endpoint answered with 403. Its domain is reason.Domain.
 const ReasonAccessDenied = "ACCESS_DENIED"
 
 // Verifier verifies sessions. It is made by [New], [OAuth2Proxy] or [Authelia], is safe

@@ -22,7 +22,7 @@ const (
 
 // ReasonSecondFactorRequired is the reason in the google.rpc.ErrorInfo of a call whose
 // session is good but lacks the second factor that Kratos is configured to want. Its
-// domain is authcontext.ErrorDomain.
+// domain is reason.Domain.
 const ReasonSecondFactorRequired = "SECOND_FACTOR_REQUIRED"
 
 // Verifier verifies sessions. It is made by [New], is safe for concurrent use, and

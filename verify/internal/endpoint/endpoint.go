@@ -20,8 +20,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 const (
@@ -191,9 +191,9 @@ func (c *Client) Invalid(why string) error {
 
 // Denied returns the error for a session that is good, and yet not enough: a status,
 // PermissionDenied, which the client gets as it is.
-func Denied(message, reason string) error {
+func Denied(message string, why reason.Reason) error {
 	st := status.New(codes.PermissionDenied, message)
-	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: authcontext.ErrorDomain}); err == nil {
+	if detailed, err := st.WithDetails(&errdetails.ErrorInfo{Reason: string(why), Domain: reason.Domain}); err == nil {
 		st = detailed
 	}
 	return st.Err()
