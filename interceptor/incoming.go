@@ -53,19 +53,27 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 	if len(md) > maxKeys {
 		return ctx, incoming{}, false
 	}
-	upper, hidden, renamed := false, false, false
-	for key := range md {
+	in := incoming{md: md}
+	upper, hidden := false, false
+	for key, values := range md {
 		if key == "" {
 			continue
 		}
 		c := key[0]
-		if c >= 'A' && c <= 'Z' {
+		switch {
+		case c >= 'A' && c <= 'Z':
 			// No key from the network has upper case, but a context made by hand, by
 			// another interceptor or a test, may have canonical header names.
 			upper = true
+		case c == 'a' && key == authorization.key:
+			in.own = values
+		case c == 'c' && key == cookie.key:
+			in.cookies = values
+		case c == 'c' && key == connection.key:
+			in.hop = true
 		}
 		if suspects[c] {
-			renamed = renamed || headername.HasPrefix(key, headername.GatewayPrefix)
+			in.renamed = in.renamed || headername.HasPrefix(key, headername.GatewayPrefix)
 			hidden = hidden || g.hides(key)
 		}
 	}
@@ -74,18 +82,18 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 		for key, values := range md {
 			lowered.Append(key, values...)
 		}
-		md, hidden, renamed = lowered, true, true // or may be
+		in, hidden = newIncoming(lowered), true // or may be
 	}
 	if !hidden {
-		return ctx, incoming{md, renamed}, true
+		return ctx, in, true
 	}
-	kept := make(grpcmd.MD, len(md))
-	for key, values := range md {
+	kept := make(grpcmd.MD, len(in.md))
+	for key, values := range in.md {
 		if !g.hides(key) {
 			kept[key] = values
 		}
 	}
-	return grpcmd.NewIncomingContext(ctx, kept), incoming{md, renamed}, true
+	return grpcmd.NewIncomingContext(ctx, kept), in, true
 }
 
 func incomingMetadata(ctx context.Context) grpcmd.MD {
