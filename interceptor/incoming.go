@@ -44,16 +44,16 @@ func probeIncomingKey() any {
 	return probe.key
 }
 
-// receive returns the metadata of the call that ctx belongs to, its keys in lower
-// case, and ctx as the handler may see it: without metadata that would pass for an
-// identity, or tells a secret. The metadata may be the call's own and must not be
+// receive fills in the metadata of the call that ctx belongs to, its keys in lower
+// case, and returns ctx as the handler may see it: without metadata that would pass for
+// an identity, or tells a secret. The metadata may be the call's own and must not be
 // modified. It is false when there is too much of it.
-func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
+func (g *guard) receive(ctx context.Context, in *incoming) (context.Context, bool) {
 	md, suspects := incomingMetadata(ctx), &g.suspects
 	if len(md) > maxKeys {
-		return ctx, incoming{}, false
+		return ctx, false
 	}
-	in := incoming{md: md}
+	in.md = md
 	upper, hidden := false, false
 	for key, values := range md {
 		if key == "" {
@@ -82,10 +82,10 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 		for key, values := range md {
 			lowered.Append(key, values...)
 		}
-		in, hidden = newIncoming(lowered), true // or may be
+		*in, hidden = newIncoming(lowered), true // or may be
 	}
 	if !hidden {
-		return ctx, in, true
+		return ctx, true
 	}
 	kept := make(grpcmd.MD, len(in.md))
 	for key, values := range in.md {
@@ -93,7 +93,7 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 			kept[key] = values
 		}
 	}
-	return grpcmd.NewIncomingContext(ctx, kept), in, true
+	return grpcmd.NewIncomingContext(ctx, kept), true
 }
 
 func incomingMetadata(ctx context.Context) grpcmd.MD {
