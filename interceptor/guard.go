@@ -170,9 +170,7 @@ func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
 // admit lets a call pass or not. It returns the context for its handler, without the
 // identity, which is nil for a call that needs none.
 func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, *identity, *request, error) {
-	r := new(request)
-	r.headers = &r.call
-	ctx, ok := g.receive(ctx, &r.call)
+	ctx, call, ok := g.receive(ctx)
 	if !ok {
 		g.record(ctx, telemetry.Rejected, nil, refusal.InvalidSession)
 		return nil, nil, nil, refusal.InvalidSession
@@ -180,6 +178,8 @@ func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, 
 	if g.skipped.Match(fullMethod) {
 		return ctx, nil, nil, nil
 	}
+	r := &request{call: call}
+	r.headers = &r.call
 	id, refused := g.authenticate(ctx, r)
 	if refused != nil {
 		return nil, nil, nil, refused

@@ -48,7 +48,7 @@ type incoming struct {
 }
 
 func newIncoming(md grpcmd.MD) incoming {
-	return incoming{md: md, renamed: true, hop: true, own: md[authorization.key], cookies: md[cookie.key]}
+	return incoming{md, true, true, md[authorization.key], md[cookie.key]}
 }
 
 func (in *incoming) raw(name headerName) []string {
@@ -67,10 +67,16 @@ func (in *incoming) values(name headerName) []string {
 	if name == host {
 		return in.md[":authority"]
 	}
-	if !in.renamed && !in.hop {
-		if values := in.raw(name); len(values) == 1 && (name == authorization || name == cookie) && isLine(values[0]) {
-			return values // authmd.Values would find nothing to do, at a higher price
-		}
+	var values []string
+	switch {
+	case in.hop:
+	case name == authorization:
+		values = in.own
+	case name == cookie:
+		values = in.cookies
+	}
+	if len(values) == 1 && isLine(values[0]) {
+		return values // authmd.Values would find nothing to do, at a higher price
 	}
 	return authmd.Values(in.md, name.key)
 }

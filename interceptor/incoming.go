@@ -44,17 +44,17 @@ func probeIncomingKey() any {
 	return probe.key
 }
 
-// receive fills in the metadata of the call that ctx belongs to, its keys in lower
-// case, and returns ctx as the handler may see it: without metadata that would pass for
+// receive returns the metadata of the call that ctx belongs to, its keys in lower
+// case, and ctx as the handler may see it: without metadata that would pass for
 // an identity, or tells a secret. The metadata may be the call's own and must not be
 // modified. It is false when there is too much of it.
-func (g *guard) receive(ctx context.Context, in *incoming) (context.Context, bool) {
+func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 	md, suspects := incomingMetadata(ctx), &g.suspects
 	if len(md) > maxKeys {
-		return ctx, false
+		return ctx, incoming{}, false
 	}
-	in.md = md
-	upper, hidden := false, false
+	var own, cookies []string
+	upper, hidden, renamed, hop := false, false, false, false
 	for key, values := range md {
 		if key == "" {
 			continue
@@ -66,26 +66,27 @@ func (g *guard) receive(ctx context.Context, in *incoming) (context.Context, boo
 			// another interceptor or a test, may have canonical header names.
 			upper = true
 		case c == 'a' && key == authorization.key:
-			in.own = values
+			own = values
 		case c == 'c' && key == cookie.key:
-			in.cookies = values
+			cookies = values
 		case c == 'c' && key == connection.key:
-			in.hop = true
+			hop = true
 		}
 		if suspects[c] {
-			in.renamed = in.renamed || headername.HasPrefix(key, headername.GatewayPrefix)
+			renamed = renamed || headername.HasPrefix(key, headername.GatewayPrefix)
 			hidden = hidden || g.hides(key)
 		}
 	}
+	in := incoming{md, renamed, hop, own, cookies}
 	if upper {
 		lowered := make(grpcmd.MD, len(md))
 		for key, values := range md {
 			lowered.Append(key, values...)
 		}
-		*in, hidden = newIncoming(lowered), true // or may be
+		in, hidden = newIncoming(lowered), true // or may be
 	}
 	if !hidden {
-		return ctx, true
+		return ctx, in, true
 	}
 	kept := make(grpcmd.MD, len(in.md))
 	for key, values := range in.md {
@@ -93,7 +94,7 @@ func (g *guard) receive(ctx context.Context, in *incoming) (context.Context, boo
 			kept[key] = values
 		}
 	}
-	return grpcmd.NewIncomingContext(ctx, kept), true
+	return grpcmd.NewIncomingContext(ctx, kept), in, true
 }
 
 func incomingMetadata(ctx context.Context) grpcmd.MD {
