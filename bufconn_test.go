@@ -379,13 +379,16 @@ func TestBadOptionsFailInTheConstructor(t *testing.T) {
 		"a cache without a TTL":          {interceptor.WithCache(cache.Policy{}), "TTL must be positive"},
 		"a negative NegativeTTL":         {interceptor.WithCache(cache.Policy{TTL: 1, NegativeTTL: -1}), "NegativeTTL must not be negative"},
 		"no extractor":                   {interceptor.WithExtractors(), "at least one extractor"},
-		"a nil extractor":                {interceptor.WithExtractors(authmd.Bearer(), nil), "extractor 2 is nil"},
-		"a nil ExtractorFunc":            {interceptor.WithExtractors(authmd.ExtractorFunc(nil)), "extractor 1 is nil"},
-		"a cookie without a name":        {interceptor.WithExtractors(authmd.Cookie()), "extractor 1 has no valid header or cookie name"},
-		"a cookie with a bad name":       {interceptor.WithExtractors(authmd.Cookie("a b")), "extractor 1 has no valid header or cookie name"},
-		"a header that is never there":   {interceptor.WithExtractors(authmd.HeaderToken("grpc-timeout")), "extractor 1 has no valid header or cookie name"},
-		"a key header with a bad name":   {interceptor.WithKeyHeaders("X Tenant"), `"X Tenant" is never in the header`},
-		"a key header never forwarded":   {interceptor.WithKeyHeaders("Connection"), `"Connection" is never in the header`},
+		"nine extractors": {interceptor.WithExtractors(
+			authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(),
+		), "9 extractors, want 8 or fewer"},
+		"a nil extractor":              {interceptor.WithExtractors(authmd.Bearer(), nil), "extractor 2 is nil"},
+		"a nil ExtractorFunc":          {interceptor.WithExtractors(authmd.ExtractorFunc(nil)), "extractor 1 is nil"},
+		"a cookie without a name":      {interceptor.WithExtractors(authmd.Cookie()), "extractor 1 has no valid header or cookie name"},
+		"a cookie with a bad name":     {interceptor.WithExtractors(authmd.Cookie("a b")), "extractor 1 has no valid header or cookie name"},
+		"a header that is never there": {interceptor.WithExtractors(authmd.HeaderToken("grpc-timeout")), "extractor 1 has no valid header or cookie name"},
+		"a key header with a bad name": {interceptor.WithKeyHeaders("X Tenant"), `"X Tenant" is never in the header`},
+		"a key header never forwarded": {interceptor.WithKeyHeaders("Connection"), `"Connection" is never in the header`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -176,6 +176,7 @@ func TestNoSpellingOfACredentialIsRecorded(t *testing.T) {
 		"a cookie that no extractor reads":          {[]interceptor.Option{signed}, http.Header{"Authorization": {"Bearer t1"}, "Cookie": {"other=s3cr3t-other; sid=t2"}}, []string{"s3cr3t-other", "other=s3cr3t-other; sid=t2"}, "s3cr3t"},
 		"a credential of another scheme":            {nil, http.Header{"Authorization": {"Basic s3cr3t-basic"}, "Cookie": {"sid=t1"}}, []string{"s3cr3t-basic", "Basic s3cr3t-basic"}, "s3cr3t"},
 		"one that did not win":                      {[]interceptor.Option{signed, interceptor.WithKeyHeaders()}, http.Header{"Authorization": {"Bearer t1"}, "Cookie": {"sid=s3cr3t-other"}}, []string{"s3cr3t-other"}, "s3cr3t"},
+		"a header that did not win":                 {[]interceptor.Option{interceptor.WithExtractors(authmd.Bearer(), authmd.HeaderToken("X-A")), interceptor.WithKeyHeaders()}, http.Header{"Authorization": {"Bearer t1"}, "X-A": {"s3cr3t-other"}}, []string{"s3cr3t-other"}, "s3cr3t"},
 		"the name that its owner has for it":        {[]interceptor.Option{digests}, http.Header{"Authorization": {"Bearer v1-s3cr3t-token"}}, []string{"S3CR3T-TOKEN"}, "S3CR3T"},
 	} {
 		for _, opts := range [][]interceptor.Option{nil, {hour}} {

@@ -60,6 +60,10 @@ func TestTheKeyIsAsWideAsWhatTheVerifierSees(t *testing.T) {
 		"the same token in another place, restricted": {[]interceptor.Option{
 			extractors(authmd.HeaderToken("X-A"), authmd.HeaderToken("X-B")), interceptor.WithKeyHeaders(),
 		}, []http.Header{h("X-A", "t"), h("X-B", "t"), h("X-A", "t", "X-B", "t")}},
+		"values that are cut in another place": {[]interceptor.Option{extractors(authmd.Bearer(), authmd.Cookie("s")), interceptor.WithKeyHeaders("X-C")}, []http.Header{
+			h("Authorization", "Bearer t", "X-C", "ab", "X-C", "c"), h("Authorization", "Bearer t", "X-C", "a", "X-C", "bc"), h("Authorization", "Bearer t", "X-C", "", "X-C", "abc"),
+			h("Cookie", "s=a; s=bs=c"), h("Cookie", "s=as=b; s=c"), h("Cookie", "s=as=bs=c; s="),
+		}},
 		"a cookie and a header of one value": {[]interceptor.Option{
 			extractors(authmd.Cookie("sid"), authmd.HeaderToken("X-A"), authmd.HeaderToken("X-B")), interceptor.WithKeyHeaders("X-C", "X-D"),
 		}, []http.Header{

@@ -8,19 +8,9 @@
 // go-grpc-middleware's auth package. Handlers read the identity with
 // authcontext.FromContext.
 //
-// # Authorization
-//
-// [NewAuthz] returns an [Authorizer], which belongs behind an Authenticator and decides
-// who may call what: by the options of .proto files ([WithProtoOptions]), by rules
-// ([WithRules]), by a callback ([WithAuthorize]), and otherwise not at all. [Audit]
-// reports at start-up what was forgotten.
-//
-// # Identity onward
-//
 // [NewGatewayAuth] takes the place of NewSessionAuth in a service that others call in
-// the name of their callers, and [NewForwarder] makes the interceptors of a client that
-// does so. [NewBearerCredentials] and [NewCookieCredentials] are for a client with a
-// session of its own.
+// the name of their callers. Who may call what is package authz's to decide, and what a
+// client sends package clientauth's.
 //
 // # Security
 //
@@ -40,7 +30,7 @@
 //
 // Every error is a gRPC status whose message is a fixed text, never the cause:
 // that goes to the span of the verification. Each carries a
-// google.rpc.ErrorInfo with one of the Reason constants. What a verifier returns decides
+// google.rpc.ErrorInfo with one of the reasons of package reason. What a verifier returns decides
 // between "this session is no good" and "could not find out": see
 // [ErrInvalidSession] and [ErrUnavailable].
 //

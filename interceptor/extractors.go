@@ -22,9 +22,15 @@ type extractor struct {
 	naming  bool // sessions are named by such code
 }
 
+// maxExtractors is what a request has room for; authmd.Cookie takes several names.
+const maxExtractors = 8
+
 func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
 	if len(extractors) == 0 {
 		return nil, errors.New("interceptor: WithExtractors needs at least one extractor")
+	}
+	if len(extractors) > maxExtractors {
+		return nil, fmt.Errorf("interceptor: WithExtractors: %d extractors, want %d or fewer", len(extractors), maxExtractors)
 	}
 	parsed := make([]extractor, 0, len(extractors))
 	var errs []error
@@ -85,9 +91,9 @@ func (e *extractor) credentials(
 }
 
 // contradicts reports whether a header that holds one credential holds several. The
-// same cookie twice is legal.
+// same cookie twice is legal, and Authorization is looked at in any case.
 func (e *extractor) contradicts(values []string) bool {
-	return e.source != nil && e.header != cookie && ambiguous(values)
+	return e.source != nil && e.header != cookie && e.header != authorization && ambiguous(values)
 }
 
 // ambiguous reports whether two parties could take two different credentials from the

@@ -14,45 +14,54 @@ import (
 const maxKeys = 1024
 
 // receive returns the metadata of the call that ctx belongs to, its keys in lower
-// case, and ctx as the handler may see it: without metadata that would pass for an
-// identity, or tells a secret. The metadata may be the call's own and must not be
+// case, and ctx as the handler may see it: without metadata that would pass for
+// an identity, or tells a secret. The metadata may be the call's own and must not be
 // modified. It is false when there is too much of it.
 func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 	md, suspects := incomingmd.Metadata(ctx), &g.suspects
 	if len(md) > maxKeys {
 		return ctx, incoming{}, false
 	}
-	upper, hidden, renamed := false, false, false
-	for key := range md {
+	var own, cookies []string
+	upper, hidden, renamed, hop := false, false, false, false
+	for key, values := range md {
 		if key == "" {
 			continue
 		}
 		c := key[0]
-		if c >= 'A' && c <= 'Z' {
+		switch {
+		case c >= 'A' && c <= 'Z':
 			// No key from the network has upper case, but a context made by hand, by
 			// another interceptor or a test, may have canonical header names.
 			upper = true
+		case c == 'a' && key == authorization.key:
+			own = values
+		case c == 'c' && key == cookie.key:
+			cookies = values
+		case c == 'c' && key == connection.key:
+			hop = true
 		}
 		if suspects[c] {
 			renamed = renamed || headername.HasPrefix(key, headername.GatewayPrefix)
 			hidden = hidden || g.hides(key)
 		}
 	}
+	in := incoming{md, renamed, hop, own, cookies}
 	if upper {
 		lowered := make(grpcmd.MD, len(md))
 		for key, values := range md {
 			lowered.Append(key, values...)
 		}
-		md, hidden, renamed = lowered, true, true // or may be
+		in, hidden = newIncoming(lowered), true // or may be
 	}
 	if !hidden {
-		return ctx, incoming{md, renamed}, true
+		return ctx, in, true
 	}
-	kept := make(grpcmd.MD, len(md))
-	for key, values := range md {
+	kept := make(grpcmd.MD, len(in.md))
+	for key, values := range in.md {
 		if !g.hides(key) {
 			kept[key] = values
 		}
 	}
-	return grpcmd.NewIncomingContext(ctx, kept), incoming{md, renamed}, true
+	return grpcmd.NewIncomingContext(ctx, kept), in, true
 }

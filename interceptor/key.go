@@ -3,10 +3,10 @@ package interceptor
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
@@ -18,45 +18,55 @@ import (
 // how many values there are and the values, and at last what WithKeyContext adds: any
 // request's parts can be read back in one way only.
 func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *refusal.Refusal {
-	var space [12]string
-	parts, size, taken := space[:0], 0, false
-	add := func(values []string) {
-		parts = append(parts, strconv.Itoa(len(values)))
-		for _, value := range values {
-			size += len(value)
-			parts = append(parts, value)
-		}
-	}
+	var space [512]byte // an ordinary request's parts fit, and nothing is allocated
+	parts, taken := space[:0], false
 	for i := range a.extractors {
 		credentials := r.foundBy(i)
-		parts = append(parts, strconv.Itoa(len(credentials)))
-		for _, c := range credentials {
-			size += len(c.Value)
-			parts = append(parts, c.Value)
+		parts = binary.AppendUvarint(parts, uint64(len(credentials)))
+		for j := range credentials {
+			parts = appendPart(parts, credentials[j].Value)
 		}
 		taken = taken || len(credentials) > 0 && a.extractors[i].header == authorization
 	}
 	if !a.restricted {
 		if !taken {
-			add(own)
+			parts = appendParts(parts, own)
 		}
 		if !a.readsCookies {
-			add(r.headers.values(cookie))
+			parts = appendParts(parts, r.headers.values(cookie))
 		}
 	}
 	for _, name := range a.keyHeaders {
-		add(r.headers.values(name))
+		parts = appendParts(parts, r.headers.values(name))
 	}
-	if size > maxKeyed {
+	if len(parts) > maxKeyed {
 		return refusal.InvalidSession
 	}
 	if a.carry != nil {
 		var part string
 		r.carried, part = a.carry(ctx, context.Background())
-		parts = append(parts, part)
+		parts = appendPart(parts, part)
 	}
-	r.key = cache.NewKey(parts...)
+	r.key = sha256.Sum256(parts)
 	return nil
+}
+
+// appendParts appends how many values there are, and the values.
+func appendParts(parts []byte, values []string) []byte {
+	parts = binary.AppendUvarint(parts, uint64(len(values)))
+	for _, value := range values {
+		parts = appendPart(parts, value)
+	}
+	return parts
+}
+
+// appendPart appends a value with its length in front. What is too much already is not
+// added to: it is refused.
+func appendPart(parts []byte, value string) []byte {
+	if len(parts) > maxKeyed {
+		return parts
+	}
+	return append(binary.AppendUvarint(parts, uint64(len(value))), value...)
 }
 
 func parseKeyHeaders(names []string) ([]headerName, error) {

@@ -135,7 +135,7 @@ func TestAHeaderThatIsHandedOnWholeIsBounded(t *testing.T) {
 // TestAHeaderThatIsSuppliedIsBounded: one of net/http may hold a megabyte of anything.
 func TestAHeaderThatIsSuppliedIsBounded(t *testing.T) {
 	many := http.Header{"Authorization": {"Bearer " + benchToken}}
-	for i := range 20_000 {
+	for i := range 2000 {
 		many[fmt.Sprint("X-K", i)] = []string{"v"}
 	}
 	for name, header := range map[string]http.Header{

@@ -36,21 +36,19 @@ type request struct {
 	headers headers
 	call    incoming // what headers is for a gRPC call: one allocation for both
 	token   string
-	found   []authmd.Credential // all of them, by extractor in their order
-	ends    []int16             // where in found those of each extractor end
+	found   []authmd.Credential   // all of them, by extractor in their order
+	ends    [maxExtractors]uint16 // where in found those of each extractor end
 	key     cache.Key
 	carried context.Context //nolint:containedctx // what WithKeyContext carries over
 
-	// Room for what nearly all calls have: one allocation for all of this.
-	space    [2]authmd.Credential
-	endSpace [4]int16
+	space [2]authmd.Credential // what nearly all calls have: one allocation for all of this
 
 	response atomic.Pointer[response.Response] // of the callbacks that ran last for this call
 }
 
 // foundBy returns the credentials that an extractor found.
 func (r *request) foundBy(extractor int) []authmd.Credential {
-	first := int16(0)
+	first := uint16(0)
 	if extractor > 0 {
 		first = r.ends[extractor-1]
 	}
@@ -67,7 +65,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	if ambiguous(own) || a.renamed(h) && conflicts(h) {
 		return refusal.AmbiguousCredentials
 	}
-	r.found, r.ends = r.space[:0], r.endSpace[:0]
+	r.found = r.space[:0]
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		values := own
@@ -93,7 +91,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 				r.token = c.Token
 			}
 		}
-		r.ends = append(r.ends, int16(len(r.found))) //nolint:gosec // bounded above
+		r.ends[i] = uint16(len(r.found)) //nolint:gosec // bounded above
 	}
 	switch {
 	case r.token == "" && a.malformed(h, own):
@@ -133,6 +131,10 @@ func (b *bounds) add(values []string, cookies bool) {
 	b.count += len(values)
 	if b.count > maxCredentials {
 		return
+	}
+	if len(values) == 1 && len(values[0]) <= maxCredentials {
+		b.size += len(values[0])
+		return // nearly always; what is so short holds few
 	}
 	for _, value := range values {
 		b.size += len(value)

@@ -19,8 +19,8 @@ func WithCache(policy cache.Policy) Option {
 
 // WithExtractors says where to look for credentials. They are asked in order, and
 // the first to find a token decides which one the verifier gets. By default
-// [authmd.Bearer], then [authmd.CookieHeader]. An empty list, a nil extractor, or
-// one built from bad input makes [NewSessionAuth] fail.
+// [authmd.Bearer], then [authmd.CookieHeader]. An empty list, more than eight, a nil
+// extractor, or one built from bad input makes [NewSessionAuth] fail.
 //
 // An extractor that is not of package metadata runs in a goroutine of its own on every
 // call, since nothing that it does may leave the client waiting.
