@@ -530,6 +530,12 @@ func TestProbesOfALongOutage(t *testing.T) {
 				after(t, 0, o, c, fmt.Sprint(i%20), cache.Stale, nil)
 				time.Sleep(10 * time.Millisecond)
 			}
+			times := o.times()
+			for i, at := range times {
+				if i > 0 && times[i-1].After(start) && at.Sub(times[i-1]) > 5*time.Second {
+					t.Errorf("not asked for %v", at.Sub(times[i-1]))
+				}
+			}
 			return o.since(start.Add(1))
 		}
 		if asked := outage(20 * time.Minute); asked < 260 || asked > 360 {
