@@ -105,14 +105,14 @@ func (a *Authenticator) prepare() error {
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		a.readsAll = a.readsAll || e.source == nil
-		a.readsCookies = a.readsCookies || e.header == cookie
+		a.readsCookies = a.readsCookies || e.header.is == isCookie
 		if e.source != nil {
 			a.reads = append(a.reads, e.header)
 		}
 	}
 	a.reads = slices.Concat(a.reads, a.keyHeaders)
 	slices.SortFunc(a.reads, func(x, y headerName) int { return strings.Compare(x.key, y.key) })
-	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h headerName) bool { return h == authorization || h == cookie })
+	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h headerName) bool { return h.is == isAuthorization || h.is == isCookie })
 	a.tagger, errs[2] = newTagger(a.busSecret)
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {

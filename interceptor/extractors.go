@@ -93,7 +93,7 @@ func (e *extractor) credentials(
 // contradicts reports whether a header that holds one credential holds several. The
 // same cookie twice is legal, and Authorization is looked at in any case.
 func (e *extractor) contradicts(values []string) bool {
-	return e.source != nil && e.header != cookie && e.header != authorization && ambiguous(values)
+	return e.source != nil && e.header.is != isCookie && e.header.is != isAuthorization && ambiguous(values)
 }
 
 // ambiguous reports whether two parties could take two different credentials from the

@@ -11,17 +11,39 @@ import (
 )
 
 // headerName is a header in the two forms it is looked up by.
-type headerName struct{ canonical, key string }
+type headerName struct {
+	canonical, key string
+	is             wellKnown // to be compared instead of the texts, on every call
+}
+
+// wellKnown are the headers that are treated like no others.
+type wellKnown uint8
+
+const (
+	other wellKnown = iota
+	isAuthorization
+	isCookie
+	isHost
+)
+
+const (
+	authorizationKey = "authorization"
+	cookieKey        = "cookie"
+	connectionKey    = "connection"
+)
+
+var wellKnowns = map[string]wellKnown{authorizationKey: isAuthorization, cookieKey: isCookie, "host": isHost}
 
 func newHeaderName(name string) headerName {
-	return headerName{textproto.CanonicalMIMEHeaderKey(name), strings.ToLower(name)}
+	key := strings.ToLower(name)
+	return headerName{textproto.CanonicalMIMEHeaderKey(name), key, wellKnowns[key]}
 }
 
 var (
-	authorization        = newHeaderName("authorization")
-	cookie               = newHeaderName("cookie")
+	authorization        = newHeaderName(authorizationKey)
+	cookie               = newHeaderName(cookieKey)
 	host                 = newHeaderName("host")
-	connection           = newHeaderName("connection")
+	connection           = newHeaderName(connectionKey)
 	gatewayAuthorization = newHeaderName("grpcgateway-authorization")
 	gatewayCookie        = newHeaderName("grpcgateway-cookie")
 )
@@ -48,34 +70,34 @@ type incoming struct {
 }
 
 func newIncoming(md grpcmd.MD) incoming {
-	return incoming{md, true, true, md[authorization.key], md[cookie.key]}
+	return incoming{md, true, true, md[authorizationKey], md[cookieKey]}
 }
 
 func (in *incoming) raw(name headerName) []string {
-	switch name {
-	case authorization:
+	switch name.is {
+	case isAuthorization:
 		return in.own
-	case cookie:
+	case isCookie:
 		return in.cookies
-	case host:
+	case isHost:
 		return in.md[":authority"]
+	case other:
 	}
 	return in.md[name.key]
 }
 
 func (in *incoming) values(name headerName) []string {
-	if name == host {
-		return in.md[":authority"]
-	}
-	var values []string
-	switch {
-	case in.hop:
-	case name == authorization:
+	values := []string(nil)
+	switch name.is {
+	case isAuthorization:
 		values = in.own
-	case name == cookie:
+	case isCookie:
 		values = in.cookies
+	case isHost:
+		return in.md[":authority"]
+	case other:
 	}
-	if len(values) == 1 && isLine(values[0]) {
+	if len(values) == 1 && !in.hop && isLine(values[0]) {
 		return values // authmd.Values would find nothing to do, at a higher price
 	}
 	return authmd.Values(in.md, name.key)
@@ -115,7 +137,7 @@ func (s *supplied) raw(name headerName) []string {
 }
 
 func (s *supplied) values(name headerName) []string {
-	if name == host { // which CleanValues leaves out
+	if name.is == isHost { // which CleanValues leaves out
 		return s.header[host.canonical]
 	}
 	return authmd.CleanValues(s.header, name.canonical)

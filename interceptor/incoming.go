@@ -34,11 +34,11 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 			// No key from the network has upper case, but a context made by hand, by
 			// another interceptor or a test, may have canonical header names.
 			upper = true
-		case c == 'a' && key == authorization.key:
+		case c == 'a' && key == authorizationKey:
 			own = values
-		case c == 'c' && key == cookie.key:
+		case c == 'c' && key == cookieKey:
 			cookies = values
-		case c == 'c' && key == connection.key:
+		case c == 'c' && key == connectionKey:
 			hop = true
 		}
 		if suspects[c] {

@@ -26,7 +26,7 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 		for j := range credentials {
 			parts = appendPart(parts, credentials[j].Value)
 		}
-		taken = taken || len(credentials) > 0 && a.extractors[i].header == authorization
+		taken = taken || len(credentials) > 0 && a.extractors[i].header.is == isAuthorization
 	}
 	if !a.restricted {
 		if !taken {

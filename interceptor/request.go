@@ -69,7 +69,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		values := own
-		if e.source != nil && e.header != authorization {
+		if e.source != nil && e.header.is != isAuthorization {
 			values = h.values(e.header)
 		}
 		if e.contradicts(values) {
@@ -179,8 +179,8 @@ func (a *Authenticator) malformed(h headers, own []string) bool {
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		switch {
-		case e.source == nil || e.header == cookie:
-		case e.header == authorization:
+		case e.source == nil || e.header.is == isCookie:
+		case e.header.is == isAuthorization:
 			if slices.ContainsFunc(own, func(value string) bool { return headername.HasPrefix(strings.TrimSpace(value), scheme) }) {
 				return true
 			}
@@ -202,7 +202,7 @@ func (a *Authenticator) handsCookies(r *request) bool {
 	}
 	for i := range a.extractors {
 		// One that is no Source may have read it.
-		if e := &a.extractors[i]; (e.source == nil || e.header == cookie) && len(r.foundBy(i)) > 0 {
+		if e := &a.extractors[i]; (e.source == nil || e.header.is == isCookie) && len(r.foundBy(i)) > 0 {
 			return true
 		}
 	}
@@ -237,7 +237,7 @@ func (a *Authenticator) keyed(r *request) http.Header {
 			continue
 		}
 		for _, c := range r.foundBy(i) {
-			if e.header != cookie {
+			if e.header.is != isCookie {
 				if !slices.Contains(header[e.header.canonical], c.Value) {
 					header.Add(e.header.canonical, c.Value)
 				}
@@ -269,7 +269,7 @@ func (a *Authenticator) secrets(r *request) []string {
 		e := &a.extractors[i]
 		for _, c := range r.foundBy(i) {
 			secrets = append(secrets, c.Value, c.Token)
-			if e.header == cookie {
+			if e.header.is == isCookie {
 				secrets = redact.Cookies(secrets, c.Value)
 			}
 			if e.naming { // the owner of the sessions knows them by these
