@@ -58,11 +58,13 @@ func (r *request) foundBy(extractor int) []authmd.Credential {
 // read finds the credentials of a call. There is no token when there are none.
 func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	h := r.headers
-	if !a.bounded(h) {
+	in, ok := h.(*incoming)
+	renamed := !ok || in.renamed // grpc-gateway may have put its prefix on a credential
+	if !a.bounded(h, renamed) {
 		return refusal.InvalidSession
 	}
 	own := h.values(authorization)
-	if ambiguous(own) || a.renamed(h) && conflicts(h) {
+	if ambiguous(own) || renamed && conflicts(h) {
 		return refusal.AmbiguousCredentials
 	}
 	r.found = r.space[:0]
@@ -107,7 +109,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 }
 
 // bounded reports whether what is going to be read is small enough to be read.
-func (a *Authenticator) bounded(h headers) bool {
+func (a *Authenticator) bounded(h headers, renamed bool) bool {
 	if s, ok := h.(*supplied); ok && !s.bounded() {
 		return false
 	}
@@ -117,7 +119,7 @@ func (a *Authenticator) bounded(h headers) bool {
 	for _, name := range a.reads {
 		b.add(h.raw(name), false)
 	}
-	if a.renamed(h) {
+	if renamed {
 		b.add(h.raw(gatewayAuthorization), false)
 		b.add(h.raw(gatewayCookie), true)
 	}
@@ -142,12 +144,6 @@ func (b *bounds) add(values []string, cookies bool) {
 			b.count += strings.Count(value, ";")
 		}
 	}
-}
-
-// renamed reports whether grpc-gateway may have put its prefix on a credential.
-func (*Authenticator) renamed(h headers) bool {
-	in, ok := h.(*incoming)
-	return !ok || in.renamed
 }
 
 // wholeBounded is bounded for a header that is handed on whole.
