@@ -37,11 +37,74 @@ func TestMaxVerifiesBoundsTheLoadsInFlight(t *testing.T) {
 	for policy, most := range map[cache.Policy]int{{}: cache.DefaultMaxVerifies, {MaxVerifies: 3}: 3} {
 		away(t, policy, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
 			free := occupy(t, c, most)
-			after(t, 0, o, c, "new", cache.Miss, cache.ErrBusy)
+			after(t, cache.DefaultPatience, o, c, "new", cache.Miss, cache.ErrBusy)
 			free()
 			after(t, 0, o, c, "new", cache.Miss, nil)
 		})
 	}
+}
+
+// TestABurstOfNewSessionsIsVerified: after a start with an empty memory there are more of
+// them at once than slots, and all are good.
+func TestABurstOfNewSessionsIsVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Minute})
+		var most, running, refused atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 4 * cache.DefaultMaxVerifies {
+			wg.Go(func() {
+				_, _, err := c.Do(t.Context(), cache.NewKey(fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+					defer running.Add(-1)
+					if now := running.Add(1); now > most.Load() {
+						most.Store(now)
+					}
+					time.Sleep(50 * time.Millisecond)
+					return "", time.Time{}, nil
+				})
+				if err != nil {
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if refused.Load() != 0 || most.Load() != cache.DefaultMaxVerifies {
+			t.Errorf("%d were refused, %d verified at once", refused.Load(), most.Load())
+		}
+	})
+}
+
+// TestTheQueueForASlotIsBounded: of a flood of junk before an owner that hangs, some wait
+// and the rest are refused at once.
+func TestTheQueueForASlotIsBounded(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 2}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		free := occupy(t, c, 2)
+		var atOnce, later atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				start := time.Now()
+				_, _, err := c.Do(t.Context(), cache.NewKey("junk", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+					return "", time.Time{}, nil
+				})
+				switch waited := time.Since(start); {
+				case !errors.Is(err, cache.ErrBusy):
+					t.Errorf("err = %v", err)
+				case waited == 0:
+					atOnce.Add(1)
+				case waited == cache.DefaultPatience:
+					later.Add(1)
+				default:
+					t.Errorf("waited for %v", waited)
+				}
+			})
+		}
+		wg.Wait()
+		if atOnce.Load() != 84 || later.Load() != 16 {
+			t.Errorf("%d were refused at once, %d later", atOnce.Load(), later.Load())
+		}
+		free()
+		after(t, 0, o, c, "new", cache.Miss, nil)
+	})
 }
 
 // TestAbandonedLoadsKeepTheirSlots: all callers are gone, the loads still run.
@@ -59,7 +122,7 @@ func TestAbandonedLoadsKeepTheirSlots(t *testing.T) {
 		if got := c.Stats().InFlight; got != 2 {
 			t.Errorf("%d in flight", got)
 		}
-		after(t, 0, o, c, "new", cache.Miss, cache.ErrBusy)
+		after(t, cache.DefaultPatience, o, c, "new", cache.Miss, cache.ErrBusy)
 		time.Sleep(time.Minute)
 		after(t, 0, o, c, "new", cache.Miss, nil)
 	})
