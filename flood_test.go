@@ -56,7 +56,8 @@ func TestOneWhoVariesWhatItSendsDisplacesNobody(t *testing.T) {
 					}
 				}
 				everybody()
-				if got := asked[0].Load(); got != victims {
+				// A few may share their place with others and have less room: see MaxPerSubject.
+				if got := asked[0].Load(); got > victims+5 {
 					t.Errorf("%d verifications for %d victims", got, victims)
 				}
 				if got := asked[1].Load(); got != 2000 {
