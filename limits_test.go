@@ -179,6 +179,9 @@ func cpuTime() time.Duration {
 func (c *rawClient) least(fields []header) (least cost, grpcStatus string) {
 	c.t.Helper()
 	least, grpcStatus = c.cost(fields)
+	if raceEnabled { // by which pools forget at random: nothing is compared
+		return least, grpcStatus
+	}
 	for range 2 {
 		another, _ := c.cost(fields)
 		least.allocated = min(least.allocated, another.allocated)
@@ -291,11 +294,11 @@ func TestWhateverARequestCarriesItCostsLittleMore(t *testing.T) {
 				cpu += with.cpu
 				t.Logf("%-36s status %-2s bare %6d KiB %6.2f ms, adds %5d KiB %6.2f ms", name, grpcStatus,
 					without.allocated>>10, without.cpu.Seconds()*1e3, (with.allocated-without.allocated)>>10, (with.cpu-without.cpu).Seconds()*1e3)
-				if added := with.allocated - without.allocated; added > most {
+				if added := with.allocated - without.allocated; added > most && !raceEnabled {
 					t.Errorf("%s: adds %d KiB", name, added>>10)
 				}
 			}
-			if cpu > 2*bareCPU {
+			if cpu > 2*bareCPU && !raceEnabled {
 				t.Errorf("all of them take %v of CPU, %v with the bare server", cpu, bareCPU)
 			}
 		})

@@ -1,0 +1,5 @@
+//go:build !race
+
+package sessionauth_test
+
+const raceEnabled = false
