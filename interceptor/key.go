@@ -38,7 +38,12 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 			size += len(f.Value)
 			parts = append(parts, f.Value)
 		}
-		taken = taken || at > first && a.extractors[i].header == authorization
+		switch e := &a.extractors[i]; {
+		case e.header == authorization:
+			taken = taken || at > first
+		case at == first && !a.restricted && e.source != nil && e.header != cookie:
+			add(r.headers.values(e.header)) // which the extractor could not read, but a verifier may
+		}
 	}
 	if !a.restricted {
 		if !taken {
