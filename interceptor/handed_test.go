@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	grpcmd "google.golang.org/grpc/metadata"
+
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -56,5 +58,45 @@ func TestCredentialsAreCountedOverAllExtractors(t *testing.T) {
 	_, err := a.Authenticate(t.Context(), http.Header{"Cookie": {strings.Repeat("s=1;", 129)}})
 	if err == nil || !strings.HasSuffix(err.Error(), "invalid session") {
 		t.Errorf("258 credentials: %v", err)
+	}
+}
+
+// TestACookieThatAFuncMayHaveReadIsGuarded, though the verifier gets no header of it.
+func TestACookieThatAFuncMayHaveReadIsGuarded(t *testing.T) {
+	read := authmd.ExtractorFunc(func(h http.Header) (string, bool) { return h.Get("Cookie"), true })
+	a := newBenchAuth(t, interceptor.WithExtractors(read), interceptor.WithKeyHeaders(), interceptor.WithAllowedOrigins("https://a.example"))
+	_, err := a.Authenticate(t.Context(), http.Header{"Cookie": {"sid=1"}, "Origin": {"https://b.example"}})
+	if err == nil || !strings.HasSuffix(err.Error(), "origin not allowed") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// TestATokenOfTwoExtractorsIsHandedOnOnce, and not as a header that is repeated.
+func TestATokenOfTwoExtractorsIsHandedOnOnce(t *testing.T) {
+	var got []string
+	verify := func(_ context.Context, _ string, header http.Header) (*benchSession, error) {
+		got = header.Values("Authorization")
+		return &benchSession{"user-1"}, nil
+	}
+	a, err := interceptor.NewSessionAuth(verify, benchMap,
+		interceptor.WithExtractors(authmd.Bearer(), authmd.Bearer()), interceptor.WithKeyHeaders())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer t"}}); err != nil || len(got) != 1 {
+		t.Errorf("handed %q, %v", got, err)
+	}
+}
+
+// TestAliasesOfASecretThatBeginsWithASeparatorAreHidden: "_", "." and "-" are one to some.
+func TestAliasesOfASecretThatBeginsWithASeparatorAreHidden(t *testing.T) {
+	g, err := interceptor.NewGatewayAuth(interceptor.WithSharedSecrets(strings.Repeat("s", 32)),
+		interceptor.WithSecretHeader("_secret"), interceptor.WithSkipMethods("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, err := g.AuthFunc(grpcmd.NewIncomingContext(t.Context(), grpcmd.MD{"_secret": {"x"}, "-secret": {"x"}, ".secret": {"x"}}))
+	if md, _ := grpcmd.FromIncomingContext(ctx); err != nil || len(md) > 0 {
+		t.Errorf("%d keys reach the handler, %v", len(md), err)
 	}
 }
