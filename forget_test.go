@@ -368,11 +368,11 @@ func TestAuthenticatorsWithOtherSecretsHearNothingOfEachOther(t *testing.T) {
 	}
 }
 
-func TestATokenWithoutANameIsForgottenByNothing(t *testing.T) {
+// TestATokenWhoseFormNamesNothingIsForgottenByItself: a session must have a name.
+func TestATokenWhoseFormNamesNothingIsForgottenByItself(t *testing.T) {
 	nameless := interceptor.WithExtractors(authmd.Named(authmd.Bearer(), func(string) string { return "" }))
 	o := newOwner("t1", "t2")
-	b := &bus{}
-	a := newAuth(t, o, hour, nameless, interceptor.WithBroadcast(b, busSecret))
+	a := newAuth(t, o, hour, nameless)
 	for range 2 {
 		for _, token := range []string{"t1", "t2"} {
 			if _, err := a.Authenticate(t.Context(), bearerHeader(token)); err != nil {
@@ -383,8 +383,63 @@ func TestATokenWithoutANameIsForgottenByNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := o.verified.Load(); got != 2 || len(b.wire) != 0 {
-		t.Errorf("%d verifications, %d messages", got, len(b.wire))
+	if got := o.verified.Load(); got != 3 {
+		t.Errorf("%d verifications, want 3: t2's is good", got)
+	}
+}
+
+// TestForgetOfNoNameTellsNobody: an empty token is nobody's.
+func TestForgetOfNoNameTellsNobody(t *testing.T) {
+	b := &bus{}
+	a := newAuth(t, newOwner(), hour, interceptor.WithBroadcast(b, busSecret))
+	if err := a.Forget(t.Context(), ""); err != nil || len(b.wire) != 0 {
+		t.Errorf("%v, %d messages", err, len(b.wire))
+	}
+}
+
+// TestForgetOfAWholeCookieHeaderForgetsNoStranger: some cookies of it are others', too.
+func TestForgetOfAWholeCookieHeaderForgetsNoStranger(t *testing.T) {
+	const mine, others = "theme=dark; sid=t1", "theme=dark; sid=t2"
+	o := newOwner(mine, others)
+	a := newAuth(t, o, hour)
+	ask := func(line string) {
+		if _, err := a.Authenticate(t.Context(), http.Header{"Cookie": {line}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(mine)
+	ask(others)
+	if err := a.Forget(t.Context(), mine); err != nil {
+		t.Error(err)
+	}
+	ask(others)
+	if got := o.verified.Load(); got != 2 {
+		t.Errorf("%d verifications, want 2: a stranger was forgotten", got)
+	}
+	ask(mine)
+	if got := o.verified.Load(); got != 3 {
+		t.Errorf("%d verifications, want 3: the session was not forgotten", got)
+	}
+}
+
+// TestForgetOfANameThatLooksSigned: the owner's name of the session has a dot in it, and
+// its form would cut there once more.
+func TestForgetOfANameThatLooksSigned(t *testing.T) {
+	o := newOwner("a.b.c2ln", "a%2525")
+	a := newAuth(t, o, hour, interceptor.WithExtractors(authmd.Named(authmd.Cookie("sid"), authmd.UnsignedToken), authmd.Cookie("id")))
+	for name, cookie := range map[string]string{"a.b": "sid=a.b.c2ln", "a%25": "id=a%2525"} {
+		before := o.verified.Load()
+		for range 2 {
+			if _, err := a.Authenticate(t.Context(), http.Header{"Cookie": {cookie}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Forget(t.Context(), name); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := o.verified.Load() - before; got != 2 {
+			t.Errorf("Forget(%q) misses %q: %d verifications, want 2", name, cookie, got)
+		}
 	}
 }
 

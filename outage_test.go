@@ -323,11 +323,15 @@ func TestMaxVerifies(t *testing.T) {
 		start := time.Now()
 		_, err = a.Authenticate(t.Context(), bearerHeader("extra"))
 		unavailable.check(t, err)
+		if waited := time.Since(start); waited != cache.DefaultPatience {
+			t.Errorf("waited %v for a place", waited)
+		}
+		start = time.Now()
 		if _, err := a.Authenticate(t.Context(), bearerHeader("cached")); err != nil {
 			t.Errorf("a hit: %v", err)
 		}
 		if waited := time.Since(start); waited != 0 {
-			t.Errorf("waited %v", waited)
+			t.Errorf("a hit waited %v", waited)
 		}
 		if got := a.Stats().InFlight; got != 3 {
 			t.Errorf("%d in flight", got)
@@ -354,7 +358,7 @@ func TestAbandonedVerificationsCountAgainstMaxVerifies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, waits := range []time.Duration{cache.DefaultVerifyTimeout, 0} {
+		for _, waits := range []time.Duration{cache.DefaultVerifyTimeout, cache.DefaultPatience} {
 			start := time.Now()
 			_, err := a.Authenticate(t.Context(), bearerHeader("t1"))
 			unavailable.check(t, err)

@@ -54,6 +54,9 @@ func TestTheKeyIsAsWideAsWhatTheVerifierSees(t *testing.T) {
 			h("X-Legacy", "t", "Cookie", "sid=alice"), h("X-Legacy", "t", "Cookie", "sid=bob"), h("X-Legacy", "t"),
 			h("X-Legacy", "t", "Authorization", "Basic alice"), h("X-Legacy", "t", "Authorization", "Basic bob"),
 		}},
+		"a named header holds what is no token": {[]interceptor.Option{extractors(authmd.HeaderToken("X-Api-Key"), authmd.CookieHeader())}, []http.Header{
+			h("X-Api-Key", "of alice", "Cookie", theme), h("X-Api-Key", "of bob", "Cookie", theme), h("Cookie", theme),
+		}},
 		"the same token in another place": {[]interceptor.Option{extractors(authmd.HeaderToken("X-A"), authmd.HeaderToken("X-B"))}, []http.Header{
 			h("X-A", "t"), h("X-B", "t"), h("X-A", "t", "X-B", "t"),
 		}},

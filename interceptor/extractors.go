@@ -56,16 +56,21 @@ func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
 // wrapper is what authmd.Named returns.
 type wrapper interface{ Unwrap() authmd.Source }
 
-// isForeign reports whether code that is not of package metadata does the finding.
+// isForeign reports whether code that is neither of package metadata nor of the ready
+// verifiers does the finding.
 func isForeign(source authmd.Source) bool {
-	if w, ok := source.(wrapper); ok && reflect.TypeOf(source).PkgPath() == ownExtractors {
+	from := reflect.TypeOf(source).PkgPath()
+	if w, ok := source.(wrapper); ok && from == ownExtractors {
 		return isForeign(w.Unwrap())
 	}
-	return reflect.TypeOf(source).PkgPath() != ownExtractors
+	return from != ownExtractors && !strings.HasPrefix(from, readyVerifiers)
 }
 
-// ownExtractors is where the ready extractors are from.
-var ownExtractors = reflect.TypeOf(authmd.Bearer()).PkgPath()
+// Where the ready extractors are from.
+var (
+	ownExtractors  = reflect.TypeOf(authmd.Bearer()).PkgPath()
+	readyVerifiers = strings.TrimSuffix(ownExtractors, "metadata") + "verify/"
+)
 
 // credentials appends what the extractor finds to dst. values are those of its header, if
 // it is a Source.

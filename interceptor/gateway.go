@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
@@ -53,7 +54,13 @@ func NewGatewayAuth(opts ...Option) (*GatewayAuth, error) {
 	if g.secret, err = secret.New("WithSharedSecrets", c.secretHeader, c.secrets); err != nil {
 		errs = append(errs, prefixed("", err))
 	} else {
-		g.suspects[g.secret.Header[0]] = true
+		first := g.secret.Header[:1]
+		if strings.Contains("-_.", first) { // any of which may stand for another
+			first = "-_."
+		}
+		for i := range len(first) {
+			g.suspects[first[i]] = true
+		}
 	}
 	if g.peers, err = peers.New(c.peers...); err != nil {
 		errs = append(errs, prefixed("", err))

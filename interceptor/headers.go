@@ -119,14 +119,14 @@ type supplied struct{ header http.Header }
 // compared, and with those in Connection. The names of metadata are counted when it is
 // received, and HTTP/2 knows no Connection.
 func (s *supplied) bounded() bool {
-	size := 0
+	names, nominated := 0, 0
 	for name := range s.header {
-		size += len(name)
+		names += len(name)
 	}
 	for _, value := range s.raw(connection) {
-		size += len(value)
+		nominated += len(value)
 	}
-	return len(s.header) <= maxKeys && size <= maxKeyed
+	return len(s.header) <= maxKeys && names <= maxKeyed && nominated <= maxConnection
 }
 
 func (s *supplied) raw(name headerName) []string {

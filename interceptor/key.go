@@ -26,7 +26,12 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 		for j := range credentials {
 			parts = appendPart(parts, credentials[j].Value)
 		}
-		taken = taken || len(credentials) > 0 && a.extractors[i].header.is == isAuthorization
+		switch e := &a.extractors[i]; {
+		case e.header.is == isAuthorization:
+			taken = taken || len(credentials) > 0
+		case len(credentials) == 0 && !a.restricted && e.source != nil && e.header.is != isCookie:
+			parts = appendParts(parts, r.headers.values(e.header)) // which a verifier may read, if not the extractor
+		}
 	}
 	if !a.restricted {
 		if !taken {
@@ -102,11 +107,15 @@ func (k *tagger) tag(kind byte, name string) cache.Tag {
 	return cache.Tag(digest[:len(cache.Tag{})])
 }
 
-// tokenTags returns the tags of a token, by whichever extractor it came.
+// tokenTags returns the tags of a token, by whichever extractor it came: those of the name
+// that each extractor gives it, of several the most particular; and of the token itself, which
+// may be that name already.
 func (a *Authenticator) tokenTags(token string) []cache.Tag {
-	var names []string
+	names := []string{token, authmd.PlainToken(token)}
 	for i := range a.extractors {
-		names = a.extractors[i].appendNames(names, token)
+		if given := a.extractors[i].appendNames(nil, token); len(given) > 0 {
+			names = append(names, given[len(given)-1])
+		}
 	}
 	return a.tagsOf(names)
 }

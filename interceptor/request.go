@@ -26,6 +26,8 @@ const (
 	maxKeyed      = 64 << 10
 	// maxCredentials bounds how many there are; browsers keep fewer than 200 cookies for a site.
 	maxCredentials = 256
+	// maxConnection bounds Connection, each name in which is compared with every header, in bytes.
+	maxConnection = 4 << 10
 	// maxHeader bounds a header that is handed on whole, in bytes, and maxValues its values.
 	maxHeader = 256 << 10
 	maxValues = 1024
@@ -273,15 +275,17 @@ func (a *Authenticator) secrets(r *request) []string {
 			}
 		}
 	}
-	if a.restricted {
-		return secrets
+	hands := func(name headerName) bool { return !a.restricted || slices.Contains(a.keyHeaders, name) }
+	if hands(authorization) {
+		for _, value := range r.headers.values(authorization) {
+			_, token, _ := strings.Cut(value, " ")
+			secrets = append(secrets, value, token)
+		}
 	}
-	for _, value := range r.headers.values(authorization) {
-		_, token, _ := strings.Cut(value, " ")
-		secrets = append(secrets, value, token)
-	}
-	for _, line := range r.headers.values(cookie) {
-		secrets = redact.Cookies(append(secrets, line), line)
+	if hands(cookie) {
+		for _, line := range r.headers.values(cookie) {
+			secrets = redact.Cookies(append(secrets, line), line)
+		}
 	}
 	return secrets
 }

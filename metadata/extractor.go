@@ -53,7 +53,9 @@ type Source interface {
 type Namer interface {
 	Source
 	// AppendNames appends the names of the session behind token to dst. It must
-	// not depend on anything but token.
+	// not depend on anything but token. Of several the last one is the most particular:
+	// Forget goes by that one alone, since its argument may be a whole Cookie header, and
+	// others share some of its cookies.
 	AppendNames(dst []string, token string) []string
 }
 

@@ -8,7 +8,7 @@ import (
 // Named returns an [Extractor] that finds what e finds, for sessions whose owner calls
 // them by another name than their token: form returns that name, for any spelling of
 // the token. It is applied to the tokens in requests and to the argument of Forget alike,
-// so it must return a name unchanged. For a cookie that express-session or cookie-parser
+// and Forget goes by the argument as it is, too. For a cookie that express-session or cookie-parser
 // has signed, say:
 //
 //	authmd.Named(authmd.Cookie("connect.sid"), authmd.UnsignedToken)
@@ -32,8 +32,13 @@ type named struct {
 // Unwrap returns the extractor that does the finding.
 func (n named) Unwrap() Source { return n.Source }
 
+// AppendNames appends what form returns, or, for nothing, what it would be without form: a
+// session must have a name.
 func (n named) AppendNames(dst []string, token string) []string {
-	return append(dst, n.form(token))
+	if name := n.form(token); name != "" {
+		return append(dst, name)
+	}
+	return append(dst, PlainToken(token))
 }
 
 // PlainToken returns the value that a cookie's spelling stands for: without white space
@@ -65,9 +70,10 @@ func UnsignedToken(token string) string {
 }
 
 // namePairs names a whole Cookie header by each of its cookies, "name=value", the value
-// as PlainToken has it. Values alone would make strangers of all who have theme=dark
-// share a name.
+// as PlainToken has it, and, last, by all of them. Values alone would make strangers of all
+// who have theme=dark share a name.
 func namePairs(dst []string, line string) []string {
+	first := len(dst)
 	for pair := range strings.SplitSeq(line, ";") {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok {
@@ -76,6 +82,9 @@ func namePairs(dst []string, line string) []string {
 		if name, value = strings.TrimSpace(name), PlainToken(value); name != "" || value != "" {
 			dst = append(dst, name+"="+value)
 		}
+	}
+	if len(dst)-first > 1 {
+		dst = append(dst, strings.Join(dst[first:], "; "))
 	}
 	return dst
 }

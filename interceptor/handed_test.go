@@ -1,0 +1,108 @@
+package interceptor_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	grpcmd "google.golang.org/grpc/metadata"
+
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+)
+
+// TestCredentialsThatAreNamedAreNotLogged: a verifier that is handed a credential by
+// WithKeyHeaders may quote it, as it may one that an extractor found.
+func TestCredentialsThatAreNamedAreNotLogged(t *testing.T) {
+	for _, name := range []string{"Authorization", "Cookie"} {
+		var logged strings.Builder
+		verify := func(_ context.Context, _ string, header http.Header) (*benchSession, error) {
+			return nil, errors.New("asking with " + header.Get(name))
+		}
+		a, err := interceptor.NewSessionAuth(verify, benchMap, interceptor.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))),
+			interceptor.WithExtractors(authmd.HeaderToken("X-Token")), interceptor.WithKeyHeaders(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := http.Header{"X-Token": {"t0ken"}, name: {"sid=hunter2-and-more"}}
+		if _, err := a.Authenticate(t.Context(), header); err == nil {
+			t.Fatal("it was let in")
+		}
+		if got := logged.String(); !strings.Contains(got, "asking with") || strings.Contains(got, "hunter2") {
+			t.Errorf("%s: logged %s", name, got)
+		}
+	}
+}
+
+// TestConnectionIsBounded: each name in it is compared with every header.
+func TestConnectionIsBounded(t *testing.T) {
+	verify := func(context.Context, string, http.Header) (*benchSession, error) { return &benchSession{"user-1"}, nil }
+	a, err := interceptor.NewSessionAuth(verify, benchMap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, good := range map[int]bool{4 << 10: true, 4<<10 + 1: false} {
+		header := http.Header{"Authorization": {"Bearer t"}, "Connection": {strings.Repeat(",", size)}}
+		if _, err := a.Authenticate(t.Context(), header); (err == nil) != good {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
+// TestCredentialsAreCountedOverAllExtractors: several may find the same ones.
+func TestCredentialsAreCountedOverAllExtractors(t *testing.T) {
+	verify := func(context.Context, string, http.Header) (*benchSession, error) { return &benchSession{"user-1"}, nil }
+	a, err := interceptor.NewSessionAuth(verify, benchMap, interceptor.WithExtractors(authmd.Cookie("s"), authmd.Cookie("s", "other")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cookies, good := range map[int]bool{128: true, 129: false} {
+		_, err := a.Authenticate(t.Context(), http.Header{"Cookie": {strings.Repeat("s=1;", cookies)}})
+		if (err == nil) != good || err != nil && !strings.HasSuffix(err.Error(), "invalid session") {
+			t.Errorf("%d credentials: %v", 2*cookies, err)
+		}
+	}
+}
+
+// TestACookieThatAFuncMayHaveReadIsGuarded, though the verifier gets no header of it.
+func TestACookieThatAFuncMayHaveReadIsGuarded(t *testing.T) {
+	read := authmd.ExtractorFunc(func(h http.Header) (string, bool) { return h.Get("Cookie"), true })
+	a := newBenchAuth(t, interceptor.WithExtractors(read), interceptor.WithKeyHeaders(), interceptor.WithAllowedOrigins("https://a.example"))
+	_, err := a.Authenticate(t.Context(), http.Header{"Cookie": {"sid=1"}, "Origin": {"https://b.example"}})
+	if err == nil || !strings.HasSuffix(err.Error(), "origin not allowed") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// TestATokenOfTwoExtractorsIsHandedOnOnce, and not as a header that is repeated.
+func TestATokenOfTwoExtractorsIsHandedOnOnce(t *testing.T) {
+	var got []string
+	verify := func(_ context.Context, _ string, header http.Header) (*benchSession, error) {
+		got = header.Values("Authorization")
+		return &benchSession{"user-1"}, nil
+	}
+	a, err := interceptor.NewSessionAuth(verify, benchMap,
+		interceptor.WithExtractors(authmd.Bearer(), authmd.Bearer()), interceptor.WithKeyHeaders())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer t"}}); err != nil || len(got) != 1 {
+		t.Errorf("handed %q, %v", got, err)
+	}
+}
+
+// TestAliasesOfASecretThatBeginsWithASeparatorAreHidden: "_", "." and "-" are one to some.
+func TestAliasesOfASecretThatBeginsWithASeparatorAreHidden(t *testing.T) {
+	g, err := interceptor.NewGatewayAuth(interceptor.WithSharedSecrets(strings.Repeat("s", 32)),
+		interceptor.WithSecretHeader("_secret"), interceptor.WithSkipMethods("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, err := g.AuthFunc(grpcmd.NewIncomingContext(t.Context(), grpcmd.MD{"_secret": {"x"}, "-secret": {"x"}, ".secret": {"x"}}))
+	if md, _ := grpcmd.FromIncomingContext(ctx); err != nil || len(md) > 0 {
+		t.Errorf("%d keys reach the handler, %v", len(md), err)
+	}
+}
