@@ -10,7 +10,7 @@ import (
 // still while the machine sleeps.
 const clockTick = 10 * time.Second
 
-// forever is as good as no timer at all.
+// forever is as good as no end, and no timer, at all.
 const forever = 100 * 365 * 24 * time.Hour
 
 // wallClock replaces the wall clock in tests; nil: it is the system's.
@@ -33,15 +33,16 @@ type lifetime struct {
 	deadline time.Time // by the monotonic clock
 }
 
-// renew notes that the session is now known to last until at; zero: no end is known.
+// renew notes that the session is now known to last until at; zero: no end is known. One
+// that is farther than forever is none: differences of such times do not fit a Duration.
 func (l *lifetime) renew(at time.Time) {
 	at = at.Round(0)
-	before := *l
-	if *l = (lifetime{}); at.IsZero() {
+	before, now := *l, time.Now()
+	remains := at.Sub(wallTime(now))
+	if *l = (lifetime{}); at.IsZero() || remains > forever {
 		return
 	}
-	now := time.Now()
-	l.expires, l.deadline = at, now.Add(at.Sub(wallTime(now)))
+	l.expires, l.deadline = at, now.Add(remains)
 	if before.expires.IsZero() {
 		return
 	}

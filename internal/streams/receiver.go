@@ -115,13 +115,11 @@ func like(m any) any {
 	if !ok || reflect.ValueOf(m).Kind() != reflect.Pointer || reflect.ValueOf(m).IsNil() {
 		return nil
 	}
+	// A type that wraps or embeds a message has the methods of that.
 	described := message.ProtoReflect()
-	if _, generated := described.Type().(*protoimpl.MessageInfo); !generated {
+	info, generated := described.Type().(*protoimpl.MessageInfo)
+	if !generated || info.GoReflectType != reflect.TypeOf(m) {
 		return nil
 	}
-	// A type that embeds a message has the methods of that.
-	if empty := described.New().Interface(); reflect.TypeOf(empty) == reflect.TypeOf(m) {
-		return empty
-	}
-	return nil
+	return described.New().Interface()
 }

@@ -64,6 +64,9 @@ func (s *Set) retag(w *Watch, first int, tags []Tag, since uint64) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(w.links) == 0 {
+		return false // closed meanwhile: it is not to be found again
+	}
 	s.set(w, append(w.tags()[:first], tags...))
 	return s.forgets != since
 }

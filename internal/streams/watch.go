@@ -83,13 +83,15 @@ func Start(ctx context.Context, id Found, s Session) (context.Context, *Watch) {
 	}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	_ = w.identity.Renew(id.Identity) // nobody is told yet
+	w.timer = time.AfterFunc(forever, w.due)
+	// Found first and verified later: a verification may replace the tags.
+	w.streams.add(w, append(append([]Tag{{}}, s.Tags...), id.Tags...)...)
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	now := time.Now()
 	w.life.renew(id.AuthContext().ExpiresAt)
 	w.schedule(now)
-	w.timer = time.AfterFunc(w.untilDue(now), w.due)
-	w.mu.Unlock()
-	w.streams.add(w, append(append([]Tag{{}}, s.Tags...), id.Tags...)...)
+	w.timer.Reset(w.untilDue(now))
 	return w.identity.NewContext(w.ctx), w
 }
 
@@ -217,13 +219,19 @@ func passed(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // verify asks whether the session is still good.
 func (w *Watch) verify() {
-	defer w.streams.done()
 	busy, failure := (*refusal.Refusal)(nil), error(refusal.VerificationFailed) // unless the callbacks return
 	defer func() { w.verified(busy, failure) }()
-	if w.Check() != nil {
-		return // while it waited for its turn
-	}
 	_ = catch.Protect(func() { busy, failure = w.ask() })
+}
+
+// takeTurn asks the session's owner and makes room for the next stream: funcs of
+// authcontext.OnRenewal that do not return must not hold up the others.
+func (w *Watch) takeTurn() (Found, *refusal.Refusal) {
+	defer w.streams.done()
+	if w.Check() != nil {
+		return Found{}, refusal.VerificationFailed // over while it waited for its turn: nobody hears of it
+	}
+	return w.again(w.ctx)
 }
 
 // verified notes what came of a verification: nothing, for want of a slot; or that the
@@ -253,7 +261,7 @@ func (w *Watch) verified(busy *refusal.Refusal, failure error) {
 // ask verifies the session and tells those who want to know of the renewed identity.
 func (w *Watch) ask() (busy *refusal.Refusal, failure error) {
 	before := w.streams.forgotten()
-	id, refused := w.again(w.ctx)
+	id, refused := w.takeTurn()
 	switch {
 	case refused != nil && refused.Busy():
 		return refused, nil
