@@ -189,6 +189,7 @@ func TestCallsAndForgetsInTurnDoNotPileUpLoads(t *testing.T) {
 			t.Errorf("afterwards: %q, %v", v, err)
 		}
 		synctest.Wait()
+		occupy(t, c, 20)() // every slot is free again
 		if keys := c.Loading(); keys != 0 {
 			t.Errorf("%d keys are kept as loading", keys)
 		}
