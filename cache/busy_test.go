@@ -304,3 +304,24 @@ func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {
 		})
 	}
 }
+
+// TestAProbeHasASecondChance: loads that hang have taken every slot, and the owner is well
+// again. That is noticed before they end.
+func TestAProbeHasASecondChance(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 4}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.away = cache.ErrUnavailable })
+		after(t, 0, o, c, "0", cache.Stale, nil)
+		free := occupy(t, c, 4)
+		defer free()
+		o.set(func() { o.away = nil })
+		for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+			result, err := o.call(t.Context(), c, "1")
+			if err != nil || time.Since(start) > 2*time.Second {
+				t.Fatalf("%v, %v after %v", result, err, time.Since(start))
+			}
+			if result == cache.Hit {
+				return
+			}
+		}
+	})
+}

@@ -210,7 +210,7 @@ func (f *flight[V]) patience(ctx context.Context) time.Duration {
 func (f *flight[V]) impatient(held *entry[V], waited int) (answer[V], bool) {
 	c := f.cache
 	since, loading := f.shard.isLoading(f.key)
-	if now := c.now(); loading && now-since >= c.policy.Patience*3/4 {
+	if now := c.now(); loading && now-since >= c.policy.Patience/4*3 {
 		held.next.Store(now + jitter(retryLoad))
 		c.owner.failed(now, &held.blame)
 	}

@@ -49,6 +49,9 @@ func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 	if left := c.owner.delayed(c.now()); left > 0 {
 		return f.notLoaded(a, newWaitError(left))
 	}
+	if probe { // or an owner that is back would not be noticed while others hang
+		p = renewal
+	}
 	slot := c.slots.take(p, c.policy.Patience, c.policy.VerifyTimeout)
 	if slot == nil {
 		return f.notLoaded(a, ErrBusy)

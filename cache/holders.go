@@ -32,7 +32,7 @@ func (h *holders) place(holder Tag) int32 {
 	places := h.places.Load()
 	if places == nil {
 		n := 1024
-		for n < maxPlaces && n < 2*h.entries {
+		for n < maxPlaces && n/2 < h.entries {
 			n *= 2
 		}
 		fresh := make([]atomic.Int32, n)

@@ -1,0 +1,43 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+)
+
+// TestAHurryIsNoOutageHoweverLongThePatience: one call has little time left, which says
+// nothing about the owner. The patience is near what a time.Duration holds.
+func TestAHurryIsNoOutageHoweverLongThePatience(t *testing.T) {
+	for _, patience := range []time.Duration{time.Hour, math.MaxInt64 / 2, math.MaxInt64} {
+		away(t, cache.Policy{Patience: patience}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+			o.set(func() { o.hangs = true })
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			if result, err := o.call(ctx, c, "0"); result != cache.Stale || err != nil {
+				t.Errorf("the call in a hurry: %v, %v", result, err)
+			}
+			o.set(func() { o.hangs = false })
+			after(t, 0, o, c, "1", cache.Miss, nil)
+		})
+	}
+}
+
+// TestHoldersDoNotMeetInACacheWithoutABound: as many places as there may be at most.
+func TestHoldersDoNotMeetInACacheWithoutABound(t *testing.T) {
+	c := newHeld(t, cache.Policy{TTL: time.Hour, MaxEntries: math.MaxInt, MaxPerSubject: 1})
+	const holders = 2048
+	for i := range holders {
+		var holder cache.Tag
+		digest := cache.NewKey("holder", fmt.Sprint(i))
+		copy(holder[:], digest[:])
+		put(t, c, fmt.Sprint(i), holder, time.Hour)
+	}
+	if got := c.Stats().Entries; got < holders-20 { // about one meets another
+		t.Errorf("%d entries of %d holders", got, holders)
+	}
+}
