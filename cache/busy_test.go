@@ -37,7 +37,7 @@ func TestMaxVerifiesBoundsTheLoadsInFlight(t *testing.T) {
 	for policy, most := range map[cache.Policy]int{{}: cache.DefaultMaxVerifies, {MaxVerifies: 3}: 3} {
 		away(t, policy, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
 			free := occupy(t, c, most)
-			after(t, 0, o, c, "new", cache.Miss, cache.ErrBusy)
+			after(t, cache.DefaultVerifyTimeout, o, c, "new", cache.Miss, cache.ErrBusy)
 			free()
 			after(t, 0, o, c, "new", cache.Miss, nil)
 		})
@@ -59,7 +59,7 @@ func TestAbandonedLoadsKeepTheirSlots(t *testing.T) {
 		if got := c.Stats().InFlight; got != 2 {
 			t.Errorf("%d in flight", got)
 		}
-		after(t, 0, o, c, "new", cache.Miss, cache.ErrBusy)
+		after(t, time.Second, o, c, "new", cache.Miss, cache.ErrBusy)
 		time.Sleep(time.Minute)
 		after(t, 0, o, c, "new", cache.Miss, nil)
 	})
@@ -259,6 +259,121 @@ func TestAProbeHasASecondChance(t *testing.T) {
 			if result == cache.Hit {
 				return
 			}
+		}
+	})
+}
+
+// TestAColdStartIsServed: everybody comes at once, and nobody is in memory. The owner has
+// no more than MaxVerifies to do at a time.
+func TestAColdStartIsServed(t *testing.T) {
+	away(t, cache.Policy{}, 0, func(t *testing.T, c *cache.Cache[string], _ *sessions) {
+		var served, running, most atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 10_000 {
+			wg.Go(func() {
+				_, _, err := c.Do(t.Context(), cache.NewKey("user", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+					n := running.Add(1)
+					defer running.Add(-1)
+					for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
+					}
+					time.Sleep(50 * time.Millisecond)
+					return "", time.Time{}, nil
+				})
+				if err == nil {
+					served.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if served.Load() != 10_000 || most.Load() != cache.DefaultMaxVerifies {
+			t.Errorf("%d were served, with %d loads at once", served.Load(), most.Load())
+		}
+	})
+}
+
+// TestTheQueueForSlotsIsBounded: in number and in time.
+func TestTheQueueForSlotsIsBounded(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 1, VerifyTimeout: time.Second}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		free := occupy(t, c, 1)
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { after(t, time.Second, o, c, fmt.Sprint("waits", i), cache.Miss, cache.ErrBusy) })
+		}
+		synctest.Wait()
+		after(t, 0, o, c, "one too many", cache.Miss, cache.ErrBusy)
+		after(t, 0, o, c, "0", cache.Miss, nil) // it is in memory: a recheck's
+		wg.Wait()
+		free()
+		after(t, 0, o, c, "later", cache.Miss, nil)
+	})
+}
+
+// TestTheQueueComesBehindWhatIsInMemory: of new calls only one stands before it.
+func TestTheQueueComesBehindWhatIsInMemory(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 1}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		slow := func(context.Context) (string, time.Time, error) {
+			time.Sleep(100 * time.Millisecond)
+			return "", time.Time{}, nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _, _ = c.Do(t.Context(), cache.NewKey("runs"), slow) })
+		wg.Go(func() {
+			_, _, _ = c.Recheck(t.Context(), cache.NewKey("rechecked"), func(context.Context) (string, time.Time, error) {
+				time.Sleep(time.Second)
+				return "", time.Time{}, nil
+			})
+		})
+		synctest.Wait()
+		for i := range 5 {
+			wg.Go(func() { _, _, _ = c.Do(t.Context(), cache.NewKey("queued", fmt.Sprint(i)), slow) })
+		}
+		synctest.Wait()
+		after(t, 200*time.Millisecond, o, c, "0", cache.Miss, nil)
+		wg.Wait()
+	})
+}
+
+// TestWhatWaitsInTheQueue: it does not ask an owner that named a delay meanwhile, and
+// begins only when it has its slot.
+func TestWhatWaitsInTheQueue(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 1}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		tag := cache.Tag{1}
+		free := occupy(t, c, 1)
+		var wg sync.WaitGroup
+		var loads int
+		wg.Go(func() {
+			_, result, err := c.Do(t.Context(), cache.NewKey("queued"), func(context.Context) (string, time.Time, error) {
+				loads++
+				return "", time.Time{}, nil
+			}, tag)
+			if result != cache.Miss || err != nil || loads != 1 {
+				t.Errorf("%v, %v after %d loads", result, err, loads)
+			}
+		})
+		synctest.Wait()
+		c.Forget(tag)
+		free()
+		wg.Wait()
+
+		open := make(chan struct{})
+		wg.Go(func() {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("limited"), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, delayed(time.Minute)
+			})
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := o.call(t.Context(), c, "queued while the owner named a delay"); !errors.Is(err, cache.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		asked := len(o.times())
+		close(open)
+		wg.Wait()
+		if got := len(o.times()); got != asked {
+			t.Errorf("it was asked %d times", got-asked)
 		}
 	})
 }

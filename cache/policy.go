@@ -55,10 +55,11 @@ type Policy struct {
 	MaxPerSubject int
 	// MaxVerifies bounds the loads in flight at once, those that were abandoned but
 	// still run included; [Cache.Recheck] has a quarter as many on top. Beyond it a
-	// call that needs one gets ErrBusy at once. If it has a stale value, it waits for
-	// Patience and may take one of Recheck's; then it gets ErrBusy, too, unless the owner
-	// is known to be away: having too much to do is no reason to serve what may have
-	// ended. Values within their TTL are served all the same. By default
+	// call that needs one waits for VerifyTimeout, as all do who come at once after a
+	// deploy, and then gets ErrBusy; at once if 40 for each of them wait already. If it has
+	// a stale value, it waits for Patience and may take one of Recheck's; then it gets
+	// ErrBusy, too, unless the owner is known to be away: having too much to do is no
+	// reason to serve what may have ended. Values within their TTL are served all the same. By default
 	// DefaultMaxVerifies.
 	MaxVerifies int
 }
