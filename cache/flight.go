@@ -56,6 +56,11 @@ func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 	if slot == nil {
 		return f.notLoaded(a, ErrBusy)
 	}
+	if left := c.owner.delayed(c.now()); left > 0 { // said while this one waited
+		<-slot
+		return f.notLoaded(a, newWaitError(left))
+	}
+	a.began = c.forgets.Clock() // what was forgotten meanwhile is asked for now
 	of, number, ok := f.shard.begin(f.key, c.now())
 	if !ok {
 		<-slot
