@@ -263,7 +263,7 @@ func TestAuthenticatorsJoinedByABroadcastForgetTogether(t *testing.T) {
 	if _, err := f.MarshalBinary(); err == nil {
 		t.Error("an empty Forgotten was marshalled")
 	}
-	for _, junk := range [][]byte{nil, {}, {0}, {1}, {3}, make([]byte, 17), append([]byte{1}, make([]byte, 15)...), append([]byte{1}, make([]byte, 16*513)...)} {
+	for _, junk := range [][]byte{nil, {}, {0}, {1}, {3}, make([]byte, 17), append([]byte{1}, make([]byte, 15)...), append([]byte{1}, make([]byte, 16*11)...)} {
 		if err := f.UnmarshalBinary(junk); err == nil {
 			t.Errorf("%v was unmarshalled", junk)
 		}
