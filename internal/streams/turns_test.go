@@ -3,10 +3,12 @@ package streams_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	refused "github.com/grpc-sessionauth/sessionauth/internal/refusal"
@@ -77,5 +79,28 @@ func TestAStreamThatIsClosedIsNotFoundAgain(t *testing.T) {
 	}
 	if s, tags, _ := in.Held(); s != 0 || tags != 0 {
 		t.Errorf("held: %d streams, %d tags", s, tags)
+	}
+}
+
+// TestAStreamThatIsClosedIsCollected: no timer of one that would have gone on for years
+// holds it.
+func TestAStreamThatIsClosedIsCollected(t *testing.T) {
+	const n = 1000
+	var closed [n]weak.Pointer[streams.Watch]
+	for i := range closed {
+		_, w := watch(t.Context(), ada(time.Time{}), 0, nil, nil)
+		closed[i] = weak.Make(w)
+		_ = w.Close()
+	}
+	runtime.GC()
+	runtime.GC()
+	held := 0
+	for _, w := range closed {
+		if w.Value() != nil {
+			held++
+		}
+	}
+	if held > n/2 { // the runtime forgets stopped timers by and by
+		t.Errorf("%d of %d closed streams are still held", held, n)
 	}
 }
