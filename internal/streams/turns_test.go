@@ -170,22 +170,29 @@ func TestAStreamThatNobodyCanBeAskedAboutGoesOn(t *testing.T) {
 // TestAForgetByANameThatAVerificationBrings: while that runs, the stream cannot be found
 // by it.
 func TestAForgetByANameThatAVerificationBrings(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		in := &streams.Set{}
-		asked := 0
-		ctx, w := watch(t.Context(), ada(time.Time{}), 0, in,
-			func(context.Context) (*authcontext.AuthContext, *refused.Refusal) {
-				if asked++; asked > 1 {
-					return nil, refused.InvalidSession
+	for name, forget := range map[string]func(*streams.Set){
+		"by it": func(in *streams.Set) { in.Wake(called("session", "2")) },
+		"all":   (*streams.Set).WakeAll,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				in := &streams.Set{}
+				asked := 0
+				ctx, w := watch(t.Context(), ada(time.Time{}), 0, in,
+					func(context.Context) (*authcontext.AuthContext, *refused.Refusal) {
+						if asked++; asked > 1 {
+							return nil, refused.InvalidSession
+						}
+						forget(in)
+						return &authcontext.AuthContext{Subject: "ada", SessionID: "2"}, nil
+					}, called("t1"))
+				in.Wake(called("t1"))
+				if after := endOf(ctx, t, w, invalid); after != 0 {
+					t.Errorf("ended after %v", after)
 				}
-				in.Wake(called("session", "2"))
-				return &authcontext.AuthContext{Subject: "ada", SessionID: "2"}, nil
-			}, called("t1"))
-		in.Wake(called("t1"))
-		if after := endOf(ctx, t, w, invalid); after != 0 {
-			t.Errorf("ended after %v", after)
-		}
-	})
+			})
+		})
+	}
 }
 
 func TestADelayThatIsNamedIsKept(t *testing.T) {
