@@ -169,6 +169,9 @@ type crowdOfFaults struct {
 	t     *testing.T
 	phase atomic.Value // of string
 	tally tally
+	// starved counts good sessions that were told Unavailable: a load that the machine does
+	// not get round to for half a second looks like one for which there is no place.
+	calls, starved atomic.Int64
 	// ended has, for a token, when its session ended and how: forgotten ones are refused
 	// from then on. refused has when a client was first told so.
 	ended, refused, over sync.Map
@@ -181,7 +184,10 @@ func (c *crowdOfFaults) check(kind, token string, asked time.Time, err error) {
 	c.tally.add(now, kind+" "+code.String())
 	ended, isEnded := c.ended.Load(token)
 	refused, isRefused := c.refused.Load(kind + token)
+	c.calls.Add(1)
 	switch {
+	case !isEnded && code == codes.Unavailable && kind == "unary":
+		c.starved.Add(1)
 	case !isEnded && code != codes.OK:
 		c.t.Errorf("%s: %s, whose session is good and in memory, was told %v", now, token, err)
 	case code == codes.Unauthenticated:
@@ -373,6 +379,9 @@ func TestFaults(t *testing.T) {
 
 	stop()
 	wg.Wait()
+	if starved, calls := c.starved.Load(), c.calls.Load(); starved*100 > calls {
+		t.Errorf("%d of %d calls with good sessions were told Unavailable", starved, calls)
+	}
 	c.over.Range(func(token, _ any) bool {
 		if _, isEnded := c.ended.Load(token); !isEnded {
 			t.Errorf("the stream of %s, whose session is good, has ended", token)
