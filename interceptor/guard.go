@@ -104,10 +104,11 @@ func (g *guard) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 			}
 			return handler(ctx, req)
 		}
-		ctx, id, _, err := g.admit(ctx, info.FullMethod)
+		ctx, id, r, err := g.admit(ctx, info.FullMethod)
 		if err != nil {
 			return nil, err
 		}
+		r.release()
 		if id != nil {
 			ctx = id.NewContext(ctx)
 		}
@@ -193,10 +194,11 @@ func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
 		return ctx, p.Meet(g.way)
 	}
 	fullMethod, _ := grpc.Method(ctx)
-	ctx, id, _, err := g.admit(ctx, fullMethod)
+	ctx, id, r, err := g.admit(ctx, fullMethod)
 	if err != nil {
 		return nil, err
 	}
+	r.release()
 	if id != nil {
 		ctx = id.NewContext(ctx)
 	}
@@ -214,8 +216,7 @@ func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, 
 	if g.skipped.Match(fullMethod) {
 		return ctx, nil, nil, nil
 	}
-	r := &request{call: call}
-	r.headers = &r.call
+	r := newRequest(call)
 	id, refused := g.authenticate(ctx, r)
 	if refused != nil {
 		return nil, nil, nil, refused

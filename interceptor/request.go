@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
@@ -46,6 +47,27 @@ type request struct {
 	space [2]authmd.Credential // what nearly all calls have: one allocation for all of this
 
 	response atomic.Pointer[response.Response] // of the callbacks that ran last for this call
+
+	done bool // nothing else refers to it any more once the call has been authenticated
+}
+
+// requests are those that were answered from memory: what nearly all calls are.
+var requests = sync.Pool{New: func() any { return new(request) }}
+
+// newRequest returns the request of a gRPC call.
+func newRequest(call incoming) *request {
+	r, _ := requests.Get().(*request)
+	r.call = call
+	r.headers = &r.call
+	return r
+}
+
+// release lets another call have the request, without what it held, if it is done.
+func (r *request) release() {
+	if r != nil && r.done {
+		*r = request{}
+		requests.Put(r)
+	}
 }
 
 // foundBy returns the credentials that an extractor found.

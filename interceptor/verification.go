@@ -24,6 +24,7 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 		return id, telemetry.Verified, refused
 	}
 	if id, ok := a.cache.Get(r.key); ok {
+		r.done = true
 		return id, telemetry.Hit, nil
 	}
 	tags, err := a.tagsBounded(ctx, r)
