@@ -16,13 +16,14 @@ type front[V any] struct{ places []atomic.Pointer[entry[V]] }
 const (
 	// ways is in how many places an entry can be; two share a cache line.
 	ways = 2
-	// maxFront bounds the table: 16 MiB.
+	// maxFront bounds the table, which has twice as many places as there may be entries:
+	// 16 MiB.
 	maxFront = 1 << 21
 )
 
 func newFront[V any](maxEntries int) front[V] {
 	n := ways
-	for n < maxFront && n < maxEntries {
+	for n < maxFront && n < 2*maxEntries {
 		n *= 2
 	}
 	return front[V]{make([]atomic.Pointer[entry[V]], n)}

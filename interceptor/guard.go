@@ -14,6 +14,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
 	"github.com/grpc-sessionauth/sessionauth/internal/probe"
 	"github.com/grpc-sessionauth/sessionauth/internal/ratelog"
@@ -208,7 +209,7 @@ func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
 // admit lets a call pass or not. It returns the context for its handler, without the
 // identity, which is nil for a call that needs none.
 func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, *identity, *request, error) {
-	ctx, call, ok := g.receive(ctx)
+	ctx, call, ok := incoming.Receive(ctx, &g.suspects, g.hides)
 	if !ok {
 		g.record(ctx, telemetry.Rejected, nil, refusal.InvalidSession)
 		return nil, nil, nil, refusal.InvalidSession
