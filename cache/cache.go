@@ -112,6 +112,16 @@ func (c *Cache[V]) Get(key Key) (value V, ok bool) {
 	return e.value, true
 }
 
+// Refused reports whether [Cache.Do] would return [ErrNotFound] from memory. Like
+// [Cache.Get] it is for callers whose LoadFunc is not free to make.
+func (c *Cache[V]) Refused(key Key) bool {
+	if c.refusals == nil || c.entry(&key) != nil || !c.refused(&key) {
+		return false
+	}
+	c.counts.count(&key, Negative)
+	return true
+}
+
 // entry returns the entry of key, or nil: that of the front nearly always. The caller looks
 // at its times.
 func (c *Cache[V]) entry(key *Key) *entry[V] {

@@ -100,10 +100,8 @@ func (f *flight[V]) fromMemory(start bool) (a answer[V], held *entry[V], ok bool
 		}
 		held = e // past its TTL: the owner is asked
 	}
-	if c.refusals != nil {
-		if r, ok := c.refusals.get(f.key); ok && !c.forgets.Since(r.began, r.tags...) {
-			return answer[V]{result: Negative, err: ErrNotFound, began: r.began, tags: r.tags}, nil, true
-		}
+	if c.refused(&f.key) {
+		return answer[V]{result: Negative, err: ErrNotFound, began: c.forgets.Clock()}, nil, true
 	}
 	return answer[V]{}, held, false
 }

@@ -83,6 +83,15 @@ type refusal struct {
 	began uint64
 }
 
+// refused reports whether it is remembered, and not forgotten, that nothing was found.
+func (c *Cache[V]) refused(key *Key) bool {
+	if c.refusals == nil {
+		return false
+	}
+	r, ok := c.refusals.get(*key)
+	return ok && !c.forgets.Since(r.began, r.tags...)
+}
+
 // maxRefusalTags bounds what a refusal holds, as requests with many credentials cost
 // those who send junk nothing. One with more tags is not remembered.
 const maxRefusalTags = 8

@@ -172,6 +172,9 @@ func (f *flight[V]) settle(a *answer[V], l *loaded[V]) {
 	}
 	switch l.verdict {
 	case found:
+		if c.refusals != nil { // what an older load was told is not to be said when the value's time is over
+			c.refusals.delete(f.key)
+		}
 	case notFound, forbidden:
 		if c.forgets.Since(a.began, a.tags...) {
 			return // there may be a newer entry

@@ -27,6 +27,9 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 		r.done = true
 		return id, telemetry.Hit, nil
 	}
+	if a.cache.Refused(r.key) {
+		return nil, telemetry.Negative, answered(ctx, cache.ErrNotFound)
+	}
 	tags, err := a.tagsBounded(ctx, r)
 	if err != nil {
 		return nil, telemetry.Rejected, a.notFound(ctx)
