@@ -58,11 +58,12 @@ type LoadFunc[V any] func(ctx context.Context) (v V, expires time.Time, err erro
 // must not be modified.
 type Cache[V any] struct {
 	policy   Policy
-	timed    bool          // the age of a value in memory matters
 	ahead    time.Duration // of the wall clock; set only by tests of one that is set
 	start    time.Time     // what the times in entries count from
 	values   *space[*entry[V]]
-	refusals *space[refusal] // nil without a NegativeTTL
+	front    front[V]
+	refusals *space[*refusal] // nil without a NegativeTTL
+	counts   counters
 	shards   []shard
 	forgets  *forget.Log
 	owner    *owner
@@ -80,18 +81,17 @@ func New[V any](policy Policy) (*Cache[V], error) {
 	start := time.Now()
 	c := &Cache[V]{
 		policy:  policy,
-		timed:   policy.RefreshAfter > 0 || policy.StaleIfError > 0,
 		start:   start,
-		values:  newSpace[*entry[V]](policy.MaxEntries, start),
+		values:  newSpace[*entry[V]](policy, start),
+		front:   newFront[V](policy.MaxEntries),
 		shards:  make([]shard, shardsFor(policy.MaxEntries)),
 		forgets: forget.New(sum(policy.VerifyTimeout, sum(policy.TTL, policy.StaleIfError)), maxMarks),
 		owner:   newOwner(policy.VerifyTimeout),
 		slots:   newSlots(policy.MaxVerifies),
 	}
-	c.values.holders = &holders{entries: policy.MaxEntries, most: policy.MaxPerSubject}
-	c.values.lease = func(e *entry[V]) *lease { return &e.lease }
+	c.values.dropped = c.front.drop
 	if policy.NegativeTTL > 0 {
-		c.refusals = newSpace[refusal](policy.MaxEntries, start)
+		c.refusals = newSpace[*refusal](policy, start)
 	}
 	return c, nil
 }
@@ -103,14 +103,44 @@ func (*Cache[V]) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Cache")) }
 // Get returns the value of key if it is in memory and [Cache.Do] would have nothing
 // to do but return it. It is for callers whose LoadFunc is not free to make; a call
 // of Do that follows is counted by its own [Result].
-func (c *Cache[V]) Get(key Key) (V, bool) {
-	e, ok := c.values.get(key)
-	if !ok || c.forgotten(e) || (c.timed || e.expires != never) && !c.current(e) {
-		var zero V
-		return zero, false
+func (c *Cache[V]) Get(key Key) (value V, ok bool) {
+	e := c.entry(&key)
+	if e == nil || c.forgotten(e) || !c.current(e) {
+		return value, false
 	}
-	c.shards[shardIndex(key, len(c.shards))].count(Hit)
+	c.counts.count(&key, Hit)
 	return e.value, true
+}
+
+// Refused reports whether [Cache.Do] would return [ErrNotFound] from memory. Like
+// [Cache.Get] it is for callers whose LoadFunc is not free to make.
+func (c *Cache[V]) Refused(key Key) bool {
+	if c.refusals == nil || c.entry(&key) != nil || !c.refused(&key) {
+		return false
+	}
+	c.counts.count(&key, Negative)
+	return true
+}
+
+// entry returns the entry of key, or nil: that of the front nearly always. The caller looks
+// at its times.
+func (c *Cache[V]) entry(key *Key) *entry[V] {
+	e := c.front.get(key)
+	if e == nil {
+		var ok bool
+		if e, ok = c.values.get(*key); !ok {
+			return nil
+		}
+		c.front.put(e)
+	}
+	e.use()
+	return e
+}
+
+// held is entry for those who may serve what is past its TTL.
+func (c *Cache[V]) held(key *Key) (*entry[V], bool) {
+	e := c.entry(key)
+	return e, e != nil && c.now() < e.until
 }
 
 // Do returns the value of key: from memory, or from load, of which one runs for a

@@ -23,7 +23,7 @@ type flight[V any] struct {
 
 // newFlight copies tags, so that those of a hit stay on its caller's stack.
 func newFlight[V any](c *Cache[V], key Key, load LoadFunc[V], tags []Tag, recheck bool) *flight[V] {
-	f := &flight[V]{cache: c, shard: &c.shards[shardIndex(key, len(c.shards))], key: key, load: load, recheck: recheck}
+	f := &flight[V]{cache: c, shard: &c.shards[shardIndex(&key, len(c.shards))], key: key, load: load, recheck: recheck}
 	if len(tags) > 0 {
 		f.tags = make([]Tag, len(tags))
 		copy(f.tags, tags)
@@ -42,7 +42,7 @@ type answer[V any] struct {
 
 func (c *Cache[V]) do(ctx context.Context, f *flight[V]) (V, Result, error) {
 	a := f.answer(ctx)
-	f.shard.count(a.result)
+	c.counts.count(&f.key, a.result)
 	return a.value, a.result, a.err
 }
 
@@ -79,7 +79,7 @@ func (f *flight[V]) answer(ctx context.Context) answer[V] {
 // stale, if there is one.
 func (f *flight[V]) fromMemory(start bool) (a answer[V], held *entry[V], ok bool) {
 	c := f.cache
-	if e, ok := c.values.get(f.key); ok && c.usable(e) {
+	if e, ok := c.held(&f.key); ok && c.usable(e) {
 		a = e.answer(Hit)
 		now := c.now()
 		if now < e.fresh {
@@ -100,10 +100,8 @@ func (f *flight[V]) fromMemory(start bool) (a answer[V], held *entry[V], ok bool
 		}
 		held = e // past its TTL: the owner is asked
 	}
-	if c.refusals != nil {
-		if r, ok := c.refusals.get(f.key); ok && !c.forgets.Since(r.began, r.tags...) {
-			return answer[V]{result: Negative, err: ErrNotFound, began: r.began, tags: r.tags}, nil, true
-		}
+	if c.refused(&f.key) {
+		return answer[V]{result: Negative, err: ErrNotFound, began: c.forgets.Clock()}, nil, true
 	}
 	return answer[V]{}, held, false
 }
@@ -217,7 +215,7 @@ func (f *flight[V]) impatient(held *entry[V], waited int) (answer[V], bool) {
 	if a, _, ok := f.fromMemory(true); ok {
 		return a, true
 	}
-	if e, ok := c.values.get(f.key); ok && loading && c.usable(e) {
+	if e, ok := c.held(&f.key); ok && loading && c.usable(e) {
 		return e.answer(Stale), true
 	}
 	// The second time: the flight is another call's, which waits longer for a slot.

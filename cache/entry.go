@@ -14,7 +14,6 @@ type entry[V any] struct {
 	lease
 
 	value V
-	tags  []Tag
 	// seen is a time by the clock of Forgets at which the entry was not forgotten:
 	// that of its load's beginning, at first.
 	seen  atomic.Uint64
@@ -27,6 +26,7 @@ type entry[V any] struct {
 	// sleeps.
 	expires int64
 	blame   blame
+	tags    []Tag
 }
 
 // atomicTime is a time since Cache.start.
@@ -77,8 +77,19 @@ func (e *entry[V]) answer(r Result) answer[V] {
 
 // refusal is that nothing was found behind a key.
 type refusal struct {
+	lease
+
 	tags  []Tag
 	began uint64
+}
+
+// refused reports whether it is remembered, and not forgotten, that nothing was found.
+func (c *Cache[V]) refused(key *Key) bool {
+	if c.refusals == nil {
+		return false
+	}
+	r, ok := c.refusals.get(*key)
+	return ok && !c.forgets.Since(r.began, r.tags...)
 }
 
 // maxRefusalTags bounds what a refusal holds, as requests with many credentials cost
@@ -112,7 +123,7 @@ func (c *Cache[V]) expired(e *entry[V], now time.Time) bool {
 // store keeps what a load returned for as long as the policy says. It is false when
 // the value has expired already.
 func (c *Cache[V]) store(key Key, l *loaded[V], began uint64) bool {
-	e := &entry[V]{value: l.value, tags: l.tags, expires: never}
+	e := &entry[V]{lease: lease{key: key}, value: l.value, tags: l.tags, expires: never}
 	e.seen.Store(began)
 	life := time.Duration(never)
 	if !l.expires.IsZero() {
@@ -129,7 +140,7 @@ func (c *Cache[V]) store(key Key, l *loaded[V], began uint64) bool {
 		e.next.Store(sum(now, c.policy.RefreshAfter))
 	}
 	if !c.forgets.Since(began, l.tags...) {
-		c.values.put(key, e, min(sum(ttl, c.policy.StaleIfError), life), l.holder)
+		c.values.put(e, min(sum(ttl, c.policy.StaleIfError), life), l.holder)
 	}
 	return true
 }

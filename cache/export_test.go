@@ -8,9 +8,13 @@ func (c *Cache[V]) SetWallClock(ahead time.Duration) { c.ahead = ahead }
 
 // HeldBy is how many values count as the holder's.
 func (c *Cache[V]) HeldBy(holder Tag) int {
-	h := c.values.holders
-	place := h.place(holder)
-	return int((*h.places.Load())[place].Load())
+	h := &c.values.holders
+	place, ok := h.add(holder)
+	if !ok {
+		return h.most
+	}
+	defer h.drop(place)
+	return int(h.all()[place-1].Load()) - 1
 }
 
 // Loading is how many keys are known to be loading.

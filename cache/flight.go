@@ -129,7 +129,7 @@ func (f *flight[V]) judge(l *loaded[V]) {
 func (f *flight[V]) notLoaded(a answer[V], err error) answer[V] {
 	c := f.cache
 	a.err = err
-	e, ok := c.values.get(f.key)
+	e, ok := c.held(&f.key)
 	if !ok || !c.usable(e) {
 		return a
 	}
@@ -146,7 +146,7 @@ func (f *flight[V]) notLoaded(a answer[V], err error) answer[V] {
 // fails over it says nothing about others.
 func (f *flight[V]) learn(l *loaded[V], probe bool) {
 	c := f.cache
-	e, held := c.values.get(f.key)
+	e, held := c.held(&f.key)
 	now := c.now()
 	switch {
 	case l.verdict == found:
@@ -172,16 +172,19 @@ func (f *flight[V]) settle(a *answer[V], l *loaded[V]) {
 	}
 	switch l.verdict {
 	case found:
+		if c.refusals != nil { // what an older load was told is not to be said when the value's time is over
+			c.refusals.delete(f.key)
+		}
 	case notFound, forbidden:
 		if c.forgets.Since(a.began, a.tags...) {
 			return // there may be a newer entry
 		}
 		c.values.delete(f.key)
 		if c.refusals != nil && l.verdict == notFound && len(a.tags) <= maxRefusalTags {
-			c.refusals.put(f.key, refusal{a.tags, a.began}, c.policy.NegativeTTL, Tag{})
+			c.refusals.put(&refusal{lease: lease{key: f.key}, tags: a.tags, began: a.began}, c.policy.NegativeTTL, Tag{})
 		}
 	case unavailable, unclear:
-		e, held := c.values.get(f.key)
+		e, held := c.held(&f.key)
 		if !held || !c.usable(e) {
 			return
 		}

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"sync/atomic"
 	"time"
@@ -16,50 +15,63 @@ type holders struct {
 	tidy          atomicTime // when expired entries may be looked for again
 }
 
-// lease is an entry's part in what its holder holds. ttlcache does not tell which
-// entries it has cleared away, so each shard keeps those of its own by their ends.
+// lease is what a space knows of an entry.
 type lease struct {
-	until time.Duration // since the start of the space
-	place int32
-	index int32 // in leases, and one more; 0 when it does not count
+	key Key
+	// gone is set for ever when the entry is held no more; used is set by hits that the
+	// store does not learn of.
+	gone, used atomic.Bool
+	place      int32         // of its holder, and one more; 0 for nobody's
+	index      int32         // in leases
+	until      time.Duration // since the start of the space
+}
+
+func (l *lease) leased() *lease { return l }
+
+// use says that the entry was asked for. It is written to once only, until it is read.
+func (l *lease) use() {
+	if !l.used.Load() {
+		l.used.Store(true)
+	}
 }
 
 // maxPlaces is 8 MB of them.
 const maxPlaces = 1 << 21
 
-// place returns the holder's place. The places are only made once there is a holder.
-func (h *holders) place(holder Tag) int32 {
-	places := h.places.Load()
-	if places == nil {
-		n := 1024
-		for n < maxPlaces && n/2 < h.entries {
-			n *= 2
-		}
-		fresh := make([]atomic.Int32, n)
-		h.places.CompareAndSwap(nil, &fresh)
-		places = h.places.Load()
+// all returns the places, which are only made once there is a holder.
+func (h *holders) all() []atomic.Int32 {
+	if places := h.places.Load(); places != nil {
+		return *places
 	}
-	digest := binary.LittleEndian.Uint32(holder[:]) ^ binary.LittleEndian.Uint32(holder[8:])
-	return int32(digest & uint32(len(*places)-1)) //nolint:gosec // below maxPlaces
+	n := 1024
+	for n < maxPlaces && n/2 < h.entries {
+		n *= 2
+	}
+	fresh := make([]atomic.Int32, n)
+	h.places.CompareAndSwap(nil, &fresh)
+	return *h.places.Load()
 }
 
-// add counts one more entry, unless there are too many.
-func (h *holders) add(place int32) bool {
-	count := &(*h.places.Load())[place]
-	if count.Add(1) <= int32(min(h.most, 1<<30)) { //nolint:gosec // bounded here
-		return true
+// add counts one more entry of holder, unless it has too many, and returns the holder's
+// place, for drop. Entries of nobody do not count.
+func (h *holders) add(holder Tag) (place int32, ok bool) {
+	if holder == (Tag{}) {
+		return 0, true
 	}
-	count.Add(-1)
-	return false
+	places := h.all()
+	at := (binary.LittleEndian.Uint32(holder[:]) ^ binary.LittleEndian.Uint32(holder[8:])) & uint32(len(places)-1) //nolint:gosec // below maxPlaces
+	if places[at].Add(1) > int32(min(h.most, 1<<30)) {                                                             //nolint:gosec // bounded here
+		places[at].Add(-1)
+		return 0, false
+	}
+	return int32(at) + 1, true //nolint:gosec // below maxPlaces
 }
 
-// drop ends a lease, once.
-func (h *holders) drop(ends *leases, l *lease) {
-	if l.index == 0 {
-		return
+// drop takes an entry from the place that add returned.
+func (h *holders) drop(place int32) {
+	if place > 0 {
+		h.all()[place-1].Add(-1)
 	}
-	heap.Remove(ends, int(l.index)-1)
-	(*h.places.Load())[l.place].Add(-1)
 }
 
 // mayTidy is true once a second, for one caller.
@@ -68,7 +80,8 @@ func (h *holders) mayTidy(now time.Duration) bool {
 	return now >= due && h.tidy.ns.CompareAndSwap(int64(due), int64(now+time.Second))
 }
 
-// leases is a heap: the one that ends first comes first.
+// leases is a heap: the one that ends first comes first. ttlcache does not tell which
+// entries it has cleared away, so this says which are to be.
 type leases []*lease
 
 func (l *leases) Len() int           { return len(*l) }
@@ -77,13 +90,13 @@ func (l *leases) Less(i, j int) bool { return (*l)[i].until < (*l)[j].until }
 func (l *leases) Swap(i, j int) {
 	s := *l
 	s[i], s[j] = s[j], s[i]
-	s[i].index, s[j].index = int32(i+1), int32(j+1) //nolint:gosec // a shard is small
+	s[i].index, s[j].index = int32(i), int32(j) //nolint:gosec // a shard is small
 }
 
 func (l *leases) Push(x any) {
 	added, _ := x.(*lease)
-	*l = append(*l, added)
 	added.index = int32(len(*l)) //nolint:gosec // a shard is small
+	*l = append(*l, added)
 }
 
 func (l *leases) Pop() any {
@@ -91,6 +104,5 @@ func (l *leases) Pop() any {
 	last := s[len(s)-1]
 	s[len(s)-1] = nil
 	*l = s[:len(s)-1]
-	last.index = 0
 	return last
 }

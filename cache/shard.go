@@ -18,8 +18,6 @@ const (
 
 // shard is what the calls for a part of the keys share.
 type shard struct {
-	counters
-
 	flights singleflight.Group
 	mu      sync.Mutex
 	loading map[Key]*loads

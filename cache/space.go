@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// entriesPerShard keeps the clearing away of one shard's expired entries, for
-	// which ttlcache holds the shard's lock throughout, well below 5 ms.
+	// entriesPerShard keeps the clearing away of one shard's expired entries, which is
+	// done in one go, short.
 	entriesPerShard = 512
 	maxShards       = 4096
 )
@@ -20,21 +20,25 @@ const (
 // space is a bounded map of entries that expire: a ttlcache for each shard, and
 // one bound over all. Nothing runs in the background: whoever puts an entry also
 // clears away what has expired, in its own shard and in one other.
-type space[T any] struct {
-	start  time.Time
-	shards []spaceShard[T]
-	max    int64
-	size   atomic.Int64  // entries in all shards
-	cursor atomic.Uint32 // the shard to tidy next
-	// holders and lease are set where entries count as somebody's.
-	holders *holders
-	lease   func(T) *lease
+type space[T resident] struct {
+	start   time.Time
+	shards  []spaceShard[T]
+	max     int64
+	size    atomic.Int64  // entries in all shards
+	cursor  atomic.Uint32 // the shard to tidy next
+	holders holders
+	dropped func(*lease) // is told of what is held no more; may be nil
 }
 
-type spaceShard[T any] struct {
-	mu    sync.Mutex // held by writers, so that size stays exact
-	store *ttlcache.Cache[Key, T]
-	ends  leases // of the entries that are somebody's
+// resident is what can be held: it has a lease.
+type resident interface{ leased() *lease }
+
+type spaceShard[T resident] struct {
+	mu sync.Mutex // held by writers, so that size stays exact
+	// store goes by a part of the key: its entries have the rest, and are told apart
+	// by all of it.
+	store *ttlcache.Cache[uint64, T]
+	ends  leases // of all that is in the store
 }
 
 // shardsFor returns a power of two.
@@ -46,41 +50,51 @@ func shardsFor(maxEntries int) int {
 	return n
 }
 
-func newSpace[T any](maxEntries int, start time.Time) *space[T] {
-	s := &space[T]{start: start, shards: make([]spaceShard[T], shardsFor(maxEntries)), max: int64(maxEntries)}
+func newSpace[T resident](p Policy, start time.Time) *space[T] {
+	s := &space[T]{start: start, shards: make([]spaceShard[T], shardsFor(p.MaxEntries)), max: int64(p.MaxEntries)}
+	s.holders.entries, s.holders.most = p.MaxEntries, p.MaxPerSubject
 	for i := range s.shards {
 		// Without the option, every hit would extend the entry's life.
-		s.shards[i].store = ttlcache.New(ttlcache.WithDisableTouchOnHit[Key, T]())
+		s.shards[i].store = ttlcache.New(ttlcache.WithDisableTouchOnHit[uint64, T]())
 	}
 	return s
 }
 
-func (s *space[T]) get(key Key) (T, bool) {
-	item := s.shards[shardIndex(key, len(s.shards))].store.Get(key)
-	if item == nil {
-		var zero T
-		return zero, false
+// storeKey is what a shard's store knows an entry by.
+func storeKey(key *Key) uint64 {
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(key[i:]) }
+	return word(0) ^ word(8) ^ word(16) ^ word(24)
+}
+
+func (s *space[T]) shard(key *Key) *spaceShard[T] { return &s.shards[shardIndex(key, len(s.shards))] }
+
+func (s *space[T]) get(key Key) (value T, ok bool) {
+	if item := s.shard(&key).store.Get(storeKey(&key)); item != nil {
+		value = item.Value()
+		l := value.leased()
+		ok = l.key == key && !l.gone.Load()
 	}
-	return item.Value(), true
+	return value, ok
 }
 
 // put stores an entry for less than ttl, and makes room for it. If holder has as many
 // as it may already, the entry is not stored, and neither is the one before.
-func (s *space[T]) put(key Key, value T, ttl time.Duration, holder Tag) {
-	ttl--         // ttlcache serves an entry at the very instant of its expiry
+func (s *space[T]) put(value T, ttl time.Duration, holder Tag) {
+	ttl-- // ttlcache serves an entry at the very instant of its expiry
+	key := value.leased().key
 	if ttl <= 0 { // to ttlcache, 0 and less mean other things than "expired"
 		s.delete(key)
 		return
 	}
-	home := &s.shards[shardIndex(key, len(s.shards))]
-	if !s.set(home, key, value, ttl, holder) {
+	home := s.shard(&key)
+	if !s.set(home, value, ttl, holder) {
 		if !s.holders.mayTidy(time.Since(s.start)) {
 			return
 		}
 		for i := range s.shards { // some of the holder's may have expired
 			s.write(&s.shards[i], func(*spaceShard[T]) {})
 		}
-		if !s.set(home, key, value, ttl, holder) {
+		if !s.set(home, value, ttl, holder) {
 			return
 		}
 	}
@@ -98,75 +112,92 @@ func (s *space[T]) put(key Key, value T, ttl time.Duration, holder Tag) {
 	}
 }
 
-// set stores an entry in its shard, unless its holder has too many.
-func (s *space[T]) set(home *spaceShard[T], key Key, value T, ttl time.Duration, holder Tag) (ok bool) {
+// set stores an entry in its shard, unless its holder has too many. Whoever looks
+// meanwhile finds the one before or this one.
+func (s *space[T]) set(home *spaceShard[T], value T, ttl time.Duration, holder Tag) (ok bool) {
 	s.write(home, func(shard *spaceShard[T]) {
-		s.end(shard, key)
-		if holder != (Tag{}) {
-			l := s.lease(value)
-			if l.place = s.holders.place(holder); !s.holders.add(l.place) {
-				shard.store.Delete(key)
-				return
-			}
-			l.until = sum(time.Since(s.start), ttl)
-			heap.Push(&shard.ends, l)
+		l := value.leased()
+		at := storeKey(&l.key)
+		var before *lease
+		if item := shard.store.Get(at); item != nil {
+			before = item.Value().leased()
+			s.end(shard, before)
+			defer s.drop(before)
 		}
-		shard.store.Set(key, value, ttl)
-		ok = true
+		if l.place, ok = s.holders.add(holder); !ok {
+			shard.store.Delete(at)
+			return
+		}
+		l.until = sum(time.Since(s.start), ttl)
+		heap.Push(&shard.ends, l)
+		shard.store.Set(at, value, ttl)
 	})
 	return ok
 }
 
 func (s *space[T]) delete(key Key) {
-	s.write(&s.shards[shardIndex(key, len(s.shards))], func(shard *spaceShard[T]) { s.remove(shard, key) })
+	s.write(s.shard(&key), func(shard *spaceShard[T]) {
+		if value, ok := s.get(key); ok {
+			s.remove(shard, value.leased())
+		}
+	})
 }
 
 // write clears away what has expired in the shard and then calls change.
 func (s *space[T]) write(shard *spaceShard[T], change func(*spaceShard[T])) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	before := held(shard.store)
-	shard.store.DeleteExpired()
-	if len(shard.ends) > 0 {
+	before := len(shard.ends)
+	if before > 0 {
 		for now := time.Since(s.start); len(shard.ends) > 0 && shard.ends[0].until <= now; {
-			s.holders.drop(&shard.ends, shard.ends[0])
+			s.remove(shard, shard.ends[0])
 		}
 	}
 	change(shard)
-	s.size.Add(held(shard.store) - before)
+	s.size.Add(int64(len(shard.ends) - before))
 }
 
-// remove removes an entry.
-func (s *space[T]) remove(shard *spaceShard[T], key Key) {
-	s.end(shard, key)
-	shard.store.Delete(key)
+// remove removes the entry with this lease.
+func (s *space[T]) remove(shard *spaceShard[T], l *lease) {
+	s.end(shard, l)
+	shard.store.Delete(storeKey(&l.key))
+	s.drop(l)
 }
 
-// end ends the lease of an entry that is removed or replaced.
-func (s *space[T]) end(shard *spaceShard[T], key Key) {
-	if len(shard.ends) == 0 {
-		return
+// end ends a lease: its entry does not count any more.
+func (s *space[T]) end(shard *spaceShard[T], l *lease) {
+	heap.Remove(&shard.ends, int(l.index))
+	s.holders.drop(l.place)
+}
+
+// drop has the entry with this lease found nowhere, once the store does not have it.
+func (s *space[T]) drop(l *lease) {
+	l.gone.Store(true)
+	if s.dropped != nil {
+		s.dropped(l)
 	}
-	if item := shard.store.Get(key); item != nil {
-		s.holders.drop(&shard.ends, s.lease(item.Value()))
-	}
 }
 
-// held counts expired entries too, which Len does not.
-func held[T any](store *ttlcache.Cache[Key, T]) int64 {
-	m := store.Metrics()
-	return int64(m.Insertions - m.Evictions) //nolint:gosec // a difference of counts, bounded by memory
-}
-
-// evictOldest removes the least recently used entry other than keep.
+// evictOldest removes the least recently used entry other than keep. What was asked for
+// without the store's knowledge it is told of first.
 func (s *space[T]) evictOldest(shard *spaceShard[T], keep Key) {
-	shard.store.RangeBackwards(func(item *ttlcache.Item[Key, T]) bool {
-		if item.Key() == keep {
-			return true
+	for again := len(shard.ends); ; again-- {
+		var oldest *lease
+		shard.store.RangeBackwards(func(item *ttlcache.Item[uint64, T]) bool {
+			if l := item.Value().leased(); l.key != keep {
+				oldest = l
+			}
+			return oldest == nil
+		})
+		switch {
+		case oldest == nil:
+			return
+		case again <= 0 || !oldest.used.Swap(false):
+			s.remove(shard, oldest)
+			return
 		}
-		s.remove(shard, item.Key())
-		return false
-	})
+		shard.store.Get(storeKey(&oldest.key))
+	}
 }
 
 func (s *space[T]) len() int {
@@ -176,6 +207,6 @@ func (s *space[T]) len() int {
 	return int(s.size.Load())
 }
 
-func shardIndex(key Key, shards int) int {
+func shardIndex(key *Key, shards int) int {
 	return int(binary.LittleEndian.Uint32(key[:])) & (shards - 1)
 }

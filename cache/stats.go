@@ -48,19 +48,21 @@ type Stats struct {
 	Hits, Misses, Shared, StaleHits, NegativeHits uint64
 }
 
-// counters of one shard: spread, because every hit writes to one.
-type counters struct {
+// counters are spread, because every hit writes to one of them, and have a cache line
+// each.
+type counters [32]struct {
 	results [Negative + 1]atomic.Uint64
+	_       [64 - 8*(Negative+1)]byte
 }
 
-func (c *counters) count(r Result) { c.results[r].Add(1) }
+func (c *counters) count(key *Key, r Result) { c[key[24]%32].results[r].Add(1) }
 
 // Stats returns a snapshot. It is safe to call concurrently, and cheap enough for
 // a scrape but not for every call.
 func (c *Cache[V]) Stats() Stats {
 	s := Stats{Entries: c.values.len(), NegativeEntries: c.refusals.len(), InFlight: int(c.inFlight.Load())}
-	for i := range c.shards {
-		results := &c.shards[i].results
+	for i := range c.counts {
+		results := &c.counts[i].results
 		s.Hits += results[Hit].Load()
 		s.Misses += results[Miss].Load()
 		s.Shared += results[Shared].Load()

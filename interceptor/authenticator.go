@@ -17,6 +17,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
@@ -56,10 +57,10 @@ type Authenticator struct {
 	uncached     *uncached               // nil with a cache
 	forgotten    forgotten
 	extractors   []extractor
-	keyHeaders   []headerName
-	reads        []headerName // that are read besides Authorization and Cookie, each once
-	readsCookies bool         // an extractor reads the Cookie header
-	readsAll     bool         // an extractor reads the whole header
+	keyHeaders   []incoming.Name
+	reads        []incoming.Name // that are read besides Authorization and Cookie, each once
+	readsCookies bool            // an extractor reads the Cookie header
+	readsAll     bool            // an extractor reads the whole header
 	tagger       tagger
 	streams      streams.Set
 	patience     time.Duration // with the verification of a stream's session
@@ -105,14 +106,14 @@ func (a *Authenticator) prepare() error {
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		a.readsAll = a.readsAll || e.source == nil
-		a.readsCookies = a.readsCookies || e.header.is == isCookie
+		a.readsCookies = a.readsCookies || e.header.Is == incoming.IsCookie
 		if e.source != nil {
 			a.reads = append(a.reads, e.header)
 		}
 	}
 	a.reads = slices.Concat(a.reads, a.keyHeaders)
-	slices.SortFunc(a.reads, func(x, y headerName) int { return strings.Compare(x.key, y.key) })
-	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h headerName) bool { return h.is == isAuthorization || h.is == isCookie })
+	slices.SortFunc(a.reads, func(x, y incoming.Name) int { return strings.Compare(x.Key, y.Key) })
+	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h incoming.Name) bool { return h.Is == incoming.IsAuthorization || h.Is == incoming.IsCookie })
 	a.tagger, errs[2] = newTagger(a.busSecret)
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {
@@ -185,7 +186,7 @@ type Authentication struct {
 //
 // The errors are those of the interceptors.
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
-	r := &request{headers: &supplied{header}}
+	r := &request{headers: incoming.NewSupplied(header)}
 	id, refused := a.authenticate(ctx, r)
 	found := Authentication{ResponseHeader: r.response.Load().Header()}
 	if refused != nil {

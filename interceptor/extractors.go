@@ -9,6 +9,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
@@ -17,7 +18,7 @@ type extractor struct {
 	authmd.Extractor
 
 	source  authmd.Source // nil if it is none
-	header  headerName
+	header  incoming.Name
 	foreign bool // credentials are found by code that is not of package metadata
 	naming  bool // sessions are named by such code
 }
@@ -45,7 +46,7 @@ func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
 		case ok:
 			_, wraps := source.(wrapper)
 			foreign := isForeign(source)
-			parsed = append(parsed, extractor{e, source, newHeaderName(source.Header()), foreign, foreign || wraps})
+			parsed = append(parsed, extractor{e, source, incoming.NewName(source.Header()), foreign, foreign || wraps})
 		default:
 			parsed = append(parsed, extractor{Extractor: e, foreign: true})
 		}
@@ -75,7 +76,7 @@ var (
 // credentials appends what the extractor finds to dst. values are those of its header, if
 // it is a Source.
 func (e *extractor) credentials(
-	ctx context.Context, h headers, values []string, dst []authmd.Credential,
+	ctx context.Context, h incoming.Headers, values []string, dst []authmd.Credential,
 ) ([]authmd.Credential, error) {
 	if !e.foreign {
 		return e.source.AppendCredentials(dst, values), nil
@@ -86,7 +87,7 @@ func (e *extractor) credentials(
 		if e.source != nil {
 			return e.source.AppendCredentials(nil, values), nil
 		}
-		token, ok := e.Extract(h.full())
+		token, ok := e.Extract(h.Full())
 		if !ok || token == "" {
 			return nil, nil
 		}
@@ -98,7 +99,7 @@ func (e *extractor) credentials(
 // contradicts reports whether a header that holds one credential holds several. The
 // same cookie twice is legal, and Authorization is looked at in any case.
 func (e *extractor) contradicts(values []string) bool {
-	return e.source != nil && e.header.is != isCookie && e.header.is != isAuthorization && ambiguous(values)
+	return e.source != nil && e.header.Is != incoming.IsCookie && e.header.Is != incoming.IsAuthorization && ambiguous(values)
 }
 
 // ambiguous reports whether two parties could take two different credentials from the

@@ -8,6 +8,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
@@ -80,7 +81,7 @@ func NewGatewayAuth(opts ...Option) (*GatewayAuth, error) {
 // The Identity is nil with a nil error only with [WithOptionalAuth], when header carries
 // none.
 func (g *GatewayAuth) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
-	id, refused := g.authenticate(ctx, &request{headers: &supplied{header}})
+	id, refused := g.authenticate(ctx, &request{headers: incoming.NewSupplied(header)})
 	if refused != nil {
 		return Authentication{}, refused
 	}
@@ -92,7 +93,7 @@ func (g *GatewayAuth) Authenticate(ctx context.Context, header http.Header) (Aut
 
 // identify implements way.
 func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, telemetry.Result, *refusal.Refusal) {
-	header := r.headers.all()
+	header := r.headers.All()
 	if !g.secret.Told(header) && !g.peers.Called(ctx) {
 		return nil, telemetry.Rejected, refusal.UntrustedCaller
 	}

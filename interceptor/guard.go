@@ -14,6 +14,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
 	"github.com/grpc-sessionauth/sessionauth/internal/probe"
 	"github.com/grpc-sessionauth/sessionauth/internal/ratelog"
@@ -104,10 +105,11 @@ func (g *guard) UnaryServerInterceptor() grpc.UnaryServerInterceptor {
 			}
 			return handler(ctx, req)
 		}
-		ctx, id, _, err := g.admit(ctx, info.FullMethod)
+		ctx, id, r, err := g.admit(ctx, info.FullMethod)
 		if err != nil {
 			return nil, err
 		}
+		r.release()
 		if id != nil {
 			ctx = id.NewContext(ctx)
 		}
@@ -193,10 +195,11 @@ func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
 		return ctx, p.Meet(g.way)
 	}
 	fullMethod, _ := grpc.Method(ctx)
-	ctx, id, _, err := g.admit(ctx, fullMethod)
+	ctx, id, r, err := g.admit(ctx, fullMethod)
 	if err != nil {
 		return nil, err
 	}
+	r.release()
 	if id != nil {
 		ctx = id.NewContext(ctx)
 	}
@@ -206,7 +209,7 @@ func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
 // admit lets a call pass or not. It returns the context for its handler, without the
 // identity, which is nil for a call that needs none.
 func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, *identity, *request, error) {
-	ctx, call, ok := g.receive(ctx)
+	ctx, call, ok := incoming.Receive(ctx, &g.suspects, g.hides)
 	if !ok {
 		g.record(ctx, telemetry.Rejected, nil, refusal.InvalidSession)
 		return nil, nil, nil, refusal.InvalidSession
@@ -214,8 +217,7 @@ func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, 
 	if g.skipped.Match(fullMethod) {
 		return ctx, nil, nil, nil
 	}
-	r := &request{call: call}
-	r.headers = &r.call
+	r := newRequest(call)
 	id, refused := g.authenticate(ctx, r)
 	if refused != nil {
 		return nil, nil, nil, refused

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -27,10 +28,10 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 			parts = appendPart(parts, credentials[j].Value)
 		}
 		switch e := &a.extractors[i]; {
-		case e.header.is == isAuthorization:
+		case e.header.Is == incoming.IsAuthorization:
 			taken = taken || len(credentials) > 0
-		case len(credentials) == 0 && !a.restricted && e.source != nil && e.header.is != isCookie:
-			parts = appendParts(parts, r.headers.values(e.header)) // which a verifier may read, if not the extractor
+		case len(credentials) == 0 && !a.restricted && e.source != nil && e.header.Is != incoming.IsCookie:
+			parts = appendParts(parts, r.headers.Values(e.header)) // which a verifier may read, if not the extractor
 		}
 	}
 	if !a.restricted {
@@ -38,13 +39,13 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 			parts = appendParts(parts, own)
 		}
 		if !a.readsCookies {
-			parts = appendParts(parts, r.headers.values(cookie))
+			parts = appendParts(parts, r.headers.Values(incoming.Cookie))
 		}
 	}
 	for _, name := range a.keyHeaders {
-		parts = appendParts(parts, r.headers.values(name))
+		parts = appendParts(parts, r.headers.Values(name))
 	}
-	if len(parts) > maxKeyed {
+	if len(parts) > incoming.MaxKeyed {
 		return refusal.InvalidSession
 	}
 	if a.carry != nil {
@@ -68,19 +69,19 @@ func appendParts(parts []byte, values []string) []byte {
 // appendPart appends a value with its length in front. What is too much already is not
 // added to: it is refused.
 func appendPart(parts []byte, value string) []byte {
-	if len(parts) > maxKeyed {
+	if len(parts) > incoming.MaxKeyed {
 		return parts
 	}
 	return append(binary.AppendUvarint(parts, uint64(len(value))), value...)
 }
 
-func parseKeyHeaders(names []string) ([]headerName, error) {
-	parsed := make([]headerName, 0, len(names))
+func parseKeyHeaders(names []string) ([]incoming.Name, error) {
+	parsed := make([]incoming.Name, 0, len(names))
 	var errs []error
 	for _, name := range names {
-		h := newHeaderName(name)
+		h := incoming.NewName(name)
 		switch {
-		case h != host && !authmd.Forwardable(name):
+		case h != incoming.Host && !authmd.Forwardable(name):
 			errs = append(errs, fmt.Errorf("interceptor: WithKeyHeaders: %q is never in the header of a request", name))
 		case !slices.Contains(parsed, h):
 			parsed = append(parsed, h)

@@ -6,37 +6,26 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/response"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
-// What a request may carry. HTTP/2's header compression turns a few kilobytes on the wire
-// into megabytes here, so all of it is checked before anything is joined, copied,
-// searched or hashed.
-const (
-	// maxCredential bounds a credential, and maxKeyed all that goes into a key, in bytes.
-	maxCredential = 16 << 10
-	maxKeyed      = 64 << 10
-	// maxCredentials bounds how many there are; browsers keep fewer than 200 cookies for a site.
-	maxCredentials = 256
-	// maxConnection bounds Connection, each name in which is compared with every header, in bytes.
-	maxConnection = 4 << 10
-	// maxHeader bounds a header that is handed on whole, in bytes, and maxValues its values.
-	maxHeader = 256 << 10
-	maxValues = 1024
-)
+// maxCredential bounds a credential, in bytes; see also package incoming.
+const maxCredential = 16 << 10
 
 // request is what one call brings along.
 type request struct {
-	headers headers
-	call    incoming // what headers is for a gRPC call: one allocation for both
+	headers incoming.Headers
+	call    incoming.Call // what headers is for a gRPC call: one allocation for both
 	token   string
 	found   []authmd.Credential   // all of them, by extractor in their order
 	ends    [maxExtractors]uint16 // where in found those of each extractor end
@@ -46,6 +35,27 @@ type request struct {
 	space [2]authmd.Credential // what nearly all calls have: one allocation for all of this
 
 	response atomic.Pointer[response.Response] // of the callbacks that ran last for this call
+
+	done bool // nothing else refers to it any more once the call has been authenticated
+}
+
+// requests are those that were answered from memory: what nearly all calls are.
+var requests = sync.Pool{New: func() any { return new(request) }}
+
+// newRequest returns the request of a gRPC call.
+func newRequest(call incoming.Call) *request {
+	r, _ := requests.Get().(*request)
+	r.call = call
+	r.headers = &r.call
+	return r
+}
+
+// release lets another call have the request, without what it held, if it is done.
+func (r *request) release() {
+	if r != nil && r.done {
+		*r = request{}
+		requests.Put(r)
+	}
 }
 
 // foundBy returns the credentials that an extractor found.
@@ -60,21 +70,21 @@ func (r *request) foundBy(extractor int) []authmd.Credential {
 // read finds the credentials of a call. There is no token when there are none.
 func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	h := r.headers
-	in, ok := h.(*incoming)
-	renamed := !ok || in.renamed // grpc-gateway may have put its prefix on a credential
+	in, ok := h.(*incoming.Call)
+	renamed := !ok || in.Renamed() // grpc-gateway may have put its prefix on a credential
 	if !a.bounded(h, renamed) {
 		return refusal.InvalidSession
 	}
-	own := h.values(authorization)
-	if ambiguous(own) || renamed && conflicts(h) {
+	own := h.Values(incoming.Authorization)
+	if ambiguous(own) || renamed && incoming.Conflicts(h) {
 		return refusal.AmbiguousCredentials
 	}
 	r.found = r.space[:0]
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		values := own
-		if e.source != nil && e.header.is != isAuthorization {
-			values = h.values(e.header)
+		if e.source != nil && e.header.Is != incoming.IsAuthorization {
+			values = h.Values(e.header)
 		}
 		if e.contradicts(values) {
 			return refusal.AmbiguousCredentials
@@ -84,7 +94,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 		if r.found, err = e.credentials(ctx, h, values, r.found); err != nil {
 			return a.notFound(ctx)
 		}
-		if len(r.found) > maxCredentials {
+		if len(r.found) > incoming.MaxCredentials {
 			return refusal.InvalidSession
 		}
 		for _, c := range r.found[first:] {
@@ -111,78 +121,36 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 }
 
 // bounded reports whether what is going to be read is small enough to be read.
-func (a *Authenticator) bounded(h headers, renamed bool) bool {
-	if s, ok := h.(*supplied); ok && !s.bounded() {
+func (a *Authenticator) bounded(h incoming.Headers, renamed bool) bool {
+	if s, ok := h.(*incoming.Supplied); ok && !s.Bounded() {
 		return false
 	}
-	b := bounds{}
-	b.add(h.raw(authorization), false)
-	b.add(h.raw(cookie), true)
+	b := incoming.Bounds{}
+	b.Add(h.Raw(incoming.Authorization), false)
+	b.Add(h.Raw(incoming.Cookie), true)
 	for _, name := range a.reads {
-		b.add(h.raw(name), false)
+		b.Add(h.Raw(name), false)
 	}
 	if renamed {
-		b.add(h.raw(gatewayAuthorization), false)
-		b.add(h.raw(gatewayCookie), true)
+		b.Add(h.Raw(incoming.GatewayAuthorization), false)
+		b.Add(h.Raw(incoming.GatewayCookie), true)
 	}
-	return b.count <= maxCredentials && b.size <= maxKeyed && (!a.readsAll || wholeBounded(h))
-}
-
-// bounds is how much there is to be read.
-type bounds struct{ size, count int }
-
-func (b *bounds) add(values []string, cookies bool) {
-	b.count += len(values)
-	if b.count > maxCredentials {
-		return
-	}
-	if len(values) == 1 && len(values[0]) <= maxCredentials {
-		b.size += len(values[0])
-		return // nearly always; what is so short holds few
-	}
-	for _, value := range values {
-		b.size += len(value)
-		if cookies && b.size <= maxKeyed {
-			b.count += strings.Count(value, ";")
-		}
-	}
-}
-
-// wholeBounded is bounded for a header that is handed on whole.
-func wholeBounded(h headers) bool {
-	size, count := 0, 0
-	for key, values := range h.all() {
-		count += len(values)
-		size += len(key)
-		if count > maxValues {
-			return false
-		}
-		for _, value := range values {
-			size += len(value)
-		}
-	}
-	return size <= maxHeader
-}
-
-// conflicts reports whether a credential contradicts the one that grpc-gateway renamed:
-// its names are still there only when they differ from the native ones.
-func conflicts(h headers) bool {
-	return len(h.values(gatewayAuthorization)) > 0 || len(h.values(gatewayCookie)) > 0
+	return b.OK() && (!a.readsAll || incoming.WholeBounded(h))
 }
 
 // malformed reports whether a call without a token carries something that was meant
 // to be one. A cookie of another name is not, nor is another scheme.
-func (a *Authenticator) malformed(h headers, own []string) bool {
+func (a *Authenticator) malformed(h incoming.Headers, own []string) bool {
 	const scheme = "bearer"
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		switch {
-		case e.source == nil || e.header.is == isCookie:
-		case e.header.is == isAuthorization:
+		case e.source == nil || e.header.Is == incoming.IsCookie:
+		case e.header.Is == incoming.IsAuthorization:
 			if slices.ContainsFunc(own, func(value string) bool { return headername.HasPrefix(strings.TrimSpace(value), scheme) }) {
 				return true
 			}
-		case len(h.values(e.header)) > 0:
+		case len(h.Values(e.header)) > 0:
 			return true
 		}
 	}
@@ -192,15 +160,15 @@ func (a *Authenticator) malformed(h headers, own []string) bool {
 // handsCookies reports whether the verifier gets to see a cookie, which a browser sends
 // unasked.
 func (a *Authenticator) handsCookies(r *request) bool {
-	if len(r.headers.values(cookie)) == 0 {
+	if len(r.headers.Values(incoming.Cookie)) == 0 {
 		return false
 	}
-	if !a.restricted || slices.Contains(a.keyHeaders, cookie) {
+	if !a.restricted || slices.Contains(a.keyHeaders, incoming.Cookie) {
 		return true
 	}
 	for i := range a.extractors {
 		// One that is no Source may have read it.
-		if e := &a.extractors[i]; (e.source == nil || e.header.is == isCookie) && len(r.foundBy(i)) > 0 {
+		if e := &a.extractors[i]; (e.source == nil || e.header.Is == incoming.IsCookie) && len(r.foundBy(i)) > 0 {
 			return true
 		}
 	}
@@ -212,12 +180,12 @@ func (a *Authenticator) header(r *request) (http.Header, bool) {
 	if a.restricted {
 		return a.keyed(r), true
 	}
-	if !wholeBounded(r.headers) {
+	if !incoming.WholeBounded(r.headers) {
 		return nil, false
 	}
-	header := r.headers.full()
+	header := r.headers.Full()
 	for name := range header {
-		if headername.IsIdentity(name) && !slices.ContainsFunc(a.extractors, func(e extractor) bool { return e.header.canonical == name }) {
+		if headername.IsIdentity(name) && !slices.ContainsFunc(a.extractors, func(e extractor) bool { return e.header.Canonical == name }) {
 			delete(header, name)
 		}
 	}
@@ -235,9 +203,9 @@ func (a *Authenticator) keyed(r *request) http.Header {
 			continue
 		}
 		for _, c := range r.foundBy(i) {
-			if e.header.is != isCookie {
-				if !slices.Contains(header[e.header.canonical], c.Value) {
-					header.Add(e.header.canonical, c.Value)
+			if e.header.Is != incoming.IsCookie {
+				if !slices.Contains(header[e.header.Canonical], c.Value) {
+					header.Add(e.header.Canonical, c.Value)
 				}
 				continue
 			}
@@ -250,11 +218,11 @@ func (a *Authenticator) keyed(r *request) http.Header {
 		}
 	}
 	if len(cookies) > 0 {
-		header.Set(cookie.canonical, strings.Join(cookies, "; "))
+		header.Set(incoming.Cookie.Canonical, strings.Join(cookies, "; "))
 	}
 	for _, name := range a.keyHeaders {
-		if values := r.headers.values(name); len(values) > 0 {
-			header[name.canonical] = slices.Clone(values)
+		if values := r.headers.Values(name); len(values) > 0 {
+			header[name.Canonical] = slices.Clone(values)
 		}
 	}
 	return header
@@ -267,7 +235,7 @@ func (a *Authenticator) secrets(r *request) []string {
 		e := &a.extractors[i]
 		for _, c := range r.foundBy(i) {
 			secrets = append(secrets, c.Value, c.Token)
-			if e.header.is == isCookie {
+			if e.header.Is == incoming.IsCookie {
 				secrets = redact.Cookies(secrets, c.Value)
 			}
 			if e.naming { // the owner of the sessions knows them by these
@@ -275,15 +243,15 @@ func (a *Authenticator) secrets(r *request) []string {
 			}
 		}
 	}
-	hands := func(name headerName) bool { return !a.restricted || slices.Contains(a.keyHeaders, name) }
-	if hands(authorization) {
-		for _, value := range r.headers.values(authorization) {
+	hands := func(name incoming.Name) bool { return !a.restricted || slices.Contains(a.keyHeaders, name) }
+	if hands(incoming.Authorization) {
+		for _, value := range r.headers.Values(incoming.Authorization) {
 			_, token, _ := strings.Cut(value, " ")
 			secrets = append(secrets, value, token)
 		}
 	}
-	if hands(cookie) {
-		for _, line := range r.headers.values(cookie) {
+	if hands(incoming.Cookie) {
+		for _, line := range r.headers.Values(incoming.Cookie) {
 			secrets = redact.Cookies(append(secrets, line), line)
 		}
 	}

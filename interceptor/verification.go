@@ -24,7 +24,11 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 		return id, telemetry.Verified, refused
 	}
 	if id, ok := a.cache.Get(r.key); ok {
+		r.done = true
 		return id, telemetry.Hit, nil
+	}
+	if a.cache.Refused(r.key) {
+		return nil, telemetry.Negative, answered(ctx, cache.ErrNotFound)
 	}
 	tags, err := a.tagsBounded(ctx, r)
 	if err != nil {

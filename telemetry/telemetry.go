@@ -31,11 +31,10 @@ type Instruments struct {
 	tracer          trace.Tracer
 	meter           metric.Meter
 	duration        metric.Float64Histogram
-	authentications metric.Int64Counter
+	authentications *authentications
 	entries         metric.Int64ObservableUpDownCounter
 
-	// Built once: making an attribute set costs more than counting.
-	counted  [results][errorTypes][]metric.AddOption
+	// Built once: making an attribute set costs more than measuring.
 	measured [errorTypes][]metric.RecordOption
 }
 
@@ -56,16 +55,11 @@ func New(tracers trace.TracerProvider, meters metric.MeterProvider) (*Instrument
 	i.duration, errs[0] = i.meter.Float64Histogram(MetricDuration, metric.WithUnit("s"),
 		metric.WithDescription("Duration of the verification of a session."),
 		metric.WithExplicitBucketBoundaries(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10))
-	i.authentications, errs[1] = i.meter.Int64Counter(MetricAuthentications, metric.WithUnit("{request}"),
-		metric.WithDescription("Calls by how they were authenticated."))
+	i.authentications, errs[1] = newAuthentications(i.meter)
 	i.entries, errs[2] = i.meter.Int64ObservableUpDownCounter(MetricEntries, metric.WithUnit("{entry}"),
 		metric.WithDescription("Entries in the cache of verified sessions."))
 	for e := range errorTypes {
 		i.measured[e] = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(errorAttributes(e)...))}
-		for r := range results {
-			set := attribute.NewSet(append(errorAttributes(e), KeyResult.String(r.String()))...)
-			i.counted[r][e] = []metric.AddOption{metric.WithAttributeSet(set)}
-		}
 	}
 	return i, errors.Join(errs[:]...)
 }
@@ -94,9 +88,7 @@ func (i *Instruments) ObserveEntries(count func() (sessions, refusals int)) (met
 // recording, how it was authenticated. by is the verification that another call
 // started and this one was answered by; otherwise it is not valid.
 func (i *Instruments) Record(ctx context.Context, r Result, e ErrorType, by trace.SpanContext) {
-	if i.authentications.Enabled(ctx) {
-		i.authentications.Add(ctx, 1, i.counted[r][e]...)
-	}
+	i.authentications.count(r, e)
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() {
 		return

@@ -1,4 +1,5 @@
-// Package incoming reads the metadata of a gRPC call without copying it.
+// Package incoming reads what came with a call, the metadata of gRPC or the header of HTTP,
+// without copying it, and says how much is too much.
 package incoming
 
 import (

@@ -1,4 +1,4 @@
-package interceptor
+package incoming
 
 import (
 	"context"
@@ -6,21 +6,20 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
-	incomingmd "github.com/grpc-sessionauth/sessionauth/internal/incoming"
 )
 
 // maxKeys bounds the names in a call's metadata, which handlers may have to be given
 // without some: no honest client has as many.
 const maxKeys = 1024
 
-// receive returns the metadata of the call that ctx belongs to, its keys in lower
-// case, and ctx as the handler may see it: without metadata that would pass for
-// an identity, or tells a secret. The metadata may be the call's own and must not be
-// modified. It is false when there is too much of it.
-func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
-	md, suspects := incomingmd.Metadata(ctx), &g.suspects
+// Receive returns the metadata of the call that ctx belongs to, its keys in lower
+// case, and ctx as the handler may see it: without the metadata that hides says. It is asked
+// about those keys only whose first byte is a suspect. The metadata may be the call's own
+// and must not be modified. It is false when there is too much of it.
+func Receive(ctx context.Context, suspects *[256]bool, hides func(key string) bool) (context.Context, Call, bool) {
+	md := Metadata(ctx)
 	if len(md) > maxKeys {
-		return ctx, incoming{}, false
+		return ctx, Call{}, false
 	}
 	var own, cookies []string
 	upper, hidden, renamed, hop := false, false, false, false
@@ -43,23 +42,23 @@ func (g *guard) receive(ctx context.Context) (context.Context, incoming, bool) {
 		}
 		if suspects[c] {
 			renamed = renamed || headername.HasPrefix(key, headername.GatewayPrefix)
-			hidden = hidden || g.hides(key)
+			hidden = hidden || hides(key)
 		}
 	}
-	in := incoming{md, renamed, hop, own, cookies}
+	in := Call{md, renamed, hop, own, cookies}
 	if upper {
 		lowered := make(grpcmd.MD, len(md))
 		for key, values := range md {
 			lowered.Append(key, values...)
 		}
-		in, hidden = newIncoming(lowered), true // or may be
+		in, hidden = newCall(lowered), true // or may be
 	}
 	if !hidden {
 		return ctx, in, true
 	}
 	kept := make(grpcmd.MD, len(in.md))
 	for key, values := range in.md {
-		if !g.hides(key) {
+		if !hides(key) {
 			kept[key] = values
 		}
 	}
