@@ -176,7 +176,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 		x.session = found.Session
 	}
 	x.base = x.session.NewContext(&x.call)
-	defer x.finish() //nolint:errcheck // when the handler panics
+	defer x.finish()                                  //nolint:errcheck // when the handler panics
 	if err := x.admit(d, r, fullMethod); err != nil { //nolint:contextcheck // x is the context
 		_ = x.finish()
 		refuse(w, d.realm, err)
