@@ -3,9 +3,11 @@ package httpauth
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
@@ -28,7 +30,7 @@ func newRoutes(option string, patterns map[string]string) (*routes, error) {
 	}
 	t := &routes{http.NewServeMux()}
 	var errs []error
-	for pattern, name := range patterns {
+	for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
 		place := pattern
 		if space := strings.IndexAny(pattern, " \t"); space >= 0 {
 			place = strings.TrimLeft(pattern[space:], " \t")
@@ -37,7 +39,7 @@ func newRoutes(option string, patterns map[string]string) (*routes, error) {
 			errs = append(errs, fmt.Errorf(`httpauth: %s: %q: want "/path" or "METHOD /path", without a host, which the client chooses`, option, pattern))
 			continue
 		}
-		if panicked := catch.Protect(func() { t.mux.Handle(pattern, route(name)) }); panicked != nil {
+		if panicked := catch.Protect(func() { t.mux.Handle(pattern, route(patterns[pattern])) }); panicked != nil {
 			errs = append(errs, fmt.Errorf("httpauth: %s: %q is no pattern of http.ServeMux, or conflicts with another", option, pattern))
 		}
 	}
