@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"google.golang.org/grpc"
+
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 )
@@ -101,6 +103,25 @@ func (s *Session) Watch(ctx context.Context) (context.Context, error) {
 		w.Wake(0) // by a Forget that did not find this session yet
 	}
 	return ctx, nil
+}
+
+// ServeStream runs handler with a stream of messages that ends with the session, as
+// [Authenticator.StreamServerInterceptor] describes: the handler's context is cancelled, its RecvMsg and SendMsg fail, and a
+// RecvMsg that waits for a silent client is cut short. It returns why the session has ended, if
+// it has, or else the handler's error. stream may be anything that has messages: of info the
+// handler's own, only IsClientStream counts. It watches and closes the session itself.
+func (s *Session) ServeStream(
+	ctx context.Context, srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
+	ctx, err := s.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close() //nolint:errcheck // Serve tells
+	if s == nil || s.watch.Load() == nil {
+		return serveUnbound(ctx, nil, srv, stream, handler)
+	}
+	return s.watch.Load().Serve(ctx, srv, stream, info, handler)
 }
 
 // Check returns why the session has ended, a status; nil if it has not, or is not watched. After
