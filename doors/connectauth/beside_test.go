@@ -66,7 +66,7 @@ func TestBesideAuthn(t *testing.T) {
 // refusing is an interceptor that refuses every call by hand, with details.
 type refusing struct{}
 
-func refusal() error {
+func missing() error {
 	err := connect.NewError(connect.CodeUnauthenticated, errors.New("missing credentials"))
 	if detail, failed := connect.NewErrorDetail(&errdetails.ErrorInfo{Reason: string(reason.MissingCredentials), Domain: reason.Domain}); failed == nil {
 		err.AddDetail(detail)
@@ -75,11 +75,11 @@ func refusal() error {
 }
 
 func (refusing) WrapUnary(connect.UnaryFunc) connect.UnaryFunc {
-	return func(context.Context, connect.AnyRequest) (connect.AnyResponse, error) { return nil, refusal() }
+	return func(context.Context, connect.AnyRequest) (connect.AnyResponse, error) { return nil, missing() }
 }
 
 func (refusing) WrapStreamingHandler(connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(context.Context, connect.StreamingHandlerConn) error { return refusal() }
+	return func(context.Context, connect.StreamingHandlerConn) error { return missing() }
 }
 
 func (refusing) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {

@@ -137,7 +137,7 @@ func (s *sessions) WrapStreamingHandler(next connect.StreamingHandlerFunc) conne
 			FullMethod:     spec.Procedure,
 			IsClientStream: spec.StreamType&connect.StreamTypeClient != 0, IsServerStream: spec.StreamType&connect.StreamTypeServer != 0,
 		}
-		return wireError(session.ServeStream(ctx, nil, messages{ctx, conn}, info, func(_ any, stream grpc.ServerStream) error {
+		return wireError(session.ServeStream(ctx, nil, messages{ctx, conn}, info, func(_ any, stream grpc.ServerStream) error { //nolint:contextcheck // the stream's
 			ctx := stream.Context()
 			if s.rules != nil {
 				stop, err := s.rules.AuthorizeStream(ctx, spec.Procedure)

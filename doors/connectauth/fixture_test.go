@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -162,9 +163,7 @@ type client struct {
 }
 
 func (c client) set(to http.Header) {
-	for name, values := range c.header {
-		to[name] = values
-	}
+	maps.Copy(to, c.header)
 }
 
 func (c client) unary(ctx context.Context) (subject string, header http.Header, err error) {
