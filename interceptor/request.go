@@ -52,9 +52,9 @@ func newRequest(call incoming.Call) *request {
 }
 
 // newSupplied returns the request with a header that a door has received.
-func newSupplied(header http.Header) *request {
+func (g *guard) newSupplied(header http.Header) *request {
 	r, _ := requests.Get().(*request)
-	r.supplied.Take(header)
+	r.supplied.Take(header, &g.suspects, g.hides)
 	r.headers = &r.supplied
 	return r
 }
@@ -62,7 +62,7 @@ func newSupplied(header http.Header) *request {
 // release lets another call have the request, without what it held, if it is done.
 func (r *request) release() {
 	if r != nil && r.done {
-		*r = request{}
+		*r = request{supplied: r.supplied.Empty()}
 		requests.Put(r)
 	}
 }

@@ -23,6 +23,17 @@ type Authentication struct {
 	// Session is for what lasts longer than the moment of the Authentication. It is nil
 	// for nobody.
 	Session *Session
+
+	guard  *guard
+	hidden bool // there may be something that handlers must not see
+}
+
+// HandlerHeader is [Authenticator.HandlerHeader] for the header that was authenticated.
+func (a Authentication) HandlerHeader(header http.Header) http.Header {
+	if a.guard == nil || !a.hidden {
+		return header
+	}
+	return a.guard.HandlerHeader(header)
 }
 
 // AuthContext returns who calls, nil for nobody. It must not be modified.
@@ -36,9 +47,12 @@ func (a Authentication) AuthContext() *authcontext.AuthContext {
 // authentication is Authenticate, whichever way it finds out who calls.
 func (g *guard) authentication(ctx context.Context, header http.Header) (Authentication, error) {
 	before := g.way.clock()
-	r := newSupplied(header)
+	r := g.newSupplied(header)
 	id, refused := g.authenticate(ctx, r)
-	found := Authentication{ResponseHeader: r.response.Load().Header()}
+	found := Authentication{guard: g, hidden: r.supplied.Hidden()}
+	if back := r.response.Load(); back != nil {
+		found.ResponseHeader = back.Header()
+	}
 	switch {
 	case refused != nil:
 		return found, refused

@@ -166,14 +166,17 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 		return
 	}
 	x := &exchange{call: peers.RequestContext{Context: r.Context(), Request: r}, writer: w}
-	if !skipped {
+	header := r.Header
+	if skipped {
+		header = d.authn.HandlerHeader(header)
+	} else {
 		found, err := d.authn.Authenticate(&x.call, d.header(r)) //nolint:contextcheck // it is made of the request's
 		relay(w.Header(), found.ResponseHeader)
 		if err != nil {
 			refuse(w, d.realm, err)
 			return
 		}
-		x.session = found.Session
+		x.session, header = found.Session, found.HandlerHeader(header)
 	}
 	x.base = x.session.NewContext(&x.call)
 	defer x.finish()                                  //nolint:errcheck // when the handler panics
@@ -183,7 +186,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 		return
 	}
 	r2 := r.WithContext(x) //nolint:contextcheck // it is made of the request's
-	r2.Header = d.authn.HandlerHeader(r.Header)
+	r2.Header = header
 	next.ServeHTTP(x.responseWriter(), r2)
 	if ended := x.finish(); ended != nil {
 		x.abort(d.realm, ended)

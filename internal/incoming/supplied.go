@@ -14,11 +14,11 @@ import (
 // not copied. The zero value is an empty header.
 type Supplied struct {
 	fields  []field
-	space   [16]field // what most requests have: no allocation of its own
-	names   int       // bytes of all names
-	renamed bool      // grpc-gateway put its prefix on some of it
-	hop     bool      // there is a Connection, which says that some of it is for one hop
-	endless bool      // there are too many names to be looked at
+	names   int  // bytes of all names
+	renamed bool // grpc-gateway put its prefix on some of it
+	hop     bool // there is a Connection, which says that some of it is for one hop
+	endless bool // there are too many names to be looked at
+	hidden  bool // see Hidden
 }
 
 type field struct {
@@ -26,32 +26,46 @@ type field struct {
 	values []string
 }
 
-// NewSupplied returns header as Headers.
-func NewSupplied(header http.Header) *Supplied {
-	s := new(Supplied)
-	s.Take(header)
-	return s
-}
-
-// Take makes s, which is empty, hold header.
-func (s *Supplied) Take(header http.Header) {
+// Take makes s, which is empty, hold header. hides says what handlers must not see; it is asked about
+// names only whose first byte, in lower case, is a suspect.
+func (s *Supplied) Take(header http.Header, suspects *[256]bool, hides func(name string) bool) {
 	if len(header) > maxKeys {
-		s.endless = true
+		s.endless, s.hidden = true, true
 		return
 	}
-	s.fields = s.space[:0]
+	if cap(s.fields) < len(header) {
+		s.fields = make([]field, 0, max(len(header), usual))
+	}
 	for name, values := range header {
 		s.names += len(name)
 		s.fields = append(s.fields, field{name, values})
-		if len(name) > 0 {
-			switch name[0] | 0x20 {
-			case 'g':
-				s.renamed = s.renamed || headername.HasPrefix(name, headername.GatewayPrefix)
-			case 'c':
-				s.hop = s.hop || strings.EqualFold(name, connectionKey)
-			}
+		if name == "" {
+			continue
 		}
+		c := name[0]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		switch {
+		case c == 'g':
+			s.renamed = s.renamed || headername.HasPrefix(name, headername.GatewayPrefix)
+		case c == 'c':
+			s.hop = s.hop || strings.EqualFold(name, connectionKey)
+		}
+		s.hidden = s.hidden || suspects != nil && suspects[c] && hides(name)
 	}
+}
+
+// usual is how many names most requests have at most.
+const usual = 16
+
+// Hidden reports whether there may be a name that handlers must not see.
+func (s *Supplied) Hidden() bool { return s.hidden }
+
+// Empty returns an empty Supplied with the memory of s, which is not to be used any more.
+func (s *Supplied) Empty() Supplied {
+	clear(s.fields)
+	return Supplied{fields: s.fields[:0]}
 }
 
 // Renamed implements Headers.
