@@ -114,6 +114,9 @@ func TestNoTokenComesOut(t *testing.T) {
 				}
 				dump(name, a)
 				dump(name, a.Stats())
+				found, _ := a.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + secret}, "Cookie": {"a=b; sid=" + pepper}})
+				dump(name, found)
+				dump(name, found.Session)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package interceptor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 
@@ -166,3 +167,6 @@ func (s *Session) Close() error {
 	}
 	return nil
 }
+
+// Format implements [fmt.Formatter]: a fixed text, since there are credentials in here.
+func (*Session) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Session")) }

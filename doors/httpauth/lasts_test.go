@@ -272,6 +272,30 @@ func TestWhatDoesNotEnd(t *testing.T) {
 	}
 }
 
+// TestAResponseIsAborted by a server without deadlines, too, and by one that has sent all that there was.
+func TestAResponseIsAborted(t *testing.T) {
+	overEach(t, func(t *testing.T, serve func(http.Handler) *httptest.Server) {
+		var o authtest.Owner
+		auth := newAuth(t, &o)
+		token := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+		inner := protect(t, auth, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write(make([]byte, 8<<10))
+			o.SignOut(token)
+			_ = auth.Forget(context.Background(), token)
+			<-r.Context().Done()
+		}))
+		server := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(plain{w}, r) }))
+		response, err := server.Client().Do(newRequest(t, http.MethodGet, server.URL, nil, bearer(token)...))
+		if err != nil {
+			return
+		}
+		defer response.Body.Close()
+		if _, err := io.Copy(io.Discard, response.Body); err == nil {
+			t.Error("the client takes it for all")
+		}
+	})
+}
+
 // upgrade is a handler that takes the connection over, as for a WebSocket, and says what it hears.
 func upgrade(t *testing.T, after func(conn io.ReadWriteCloser, r *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
