@@ -46,10 +46,10 @@ func (s *Supplied) Take(header http.Header, suspects *[256]bool, hides func(name
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		switch {
-		case c == 'g':
+		switch c {
+		case 'g':
 			s.renamed = s.renamed || headername.HasPrefix(name, headername.GatewayPrefix)
-		case c == 'c':
+		case 'c':
 			s.hop = s.hop || strings.EqualFold(name, connectionKey)
 		}
 		s.hidden = s.hidden || suspects != nil && suspects[c] && hides(name)
