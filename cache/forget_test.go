@@ -86,7 +86,7 @@ func TestForgetUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for i := range int64(1500) {
+	for i := range int64(600) {
 		version.Store(i)
 		switch rand.IntN(3) {
 		case 0:

@@ -193,7 +193,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (A
 		return found, refused
 	}
 	if id != nil {
-		found.Identity = id.Identity
+		found.Identity = &id.Identity
 	}
 	return found, nil
 }

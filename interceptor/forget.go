@@ -78,30 +78,23 @@ func (a *Authenticator) apply(f Forgotten) {
 
 // Tags implements cache.Tagged: an identity is forgotten by its subject and session, too.
 func (id *identity) Tags() []cache.Tag {
-	if id == nil {
+	if id == nil || id.tagger == nil {
 		return nil
 	}
-	tags := make([]cache.Tag, 0, 2)
-	for _, tag := range [...]cache.Tag{id.subject, id.session} {
-		if tag != (cache.Tag{}) {
-			tags = append(tags, tag)
-		}
+	tags := []cache.Tag{id.Holder()}
+	if session := id.AuthContext().SessionID; session != "" {
+		tags = append(tags, id.tagger.tag(sessionName, session))
 	}
 	return tags
 }
 
 // Holder implements cache.Tagged: nobody's sessions take more than their share.
-func (id *identity) Holder() cache.Tag {
-	if id == nil {
-		return cache.Tag{}
-	}
-	return id.subject
-}
+func (id *identity) Holder() cache.Tag { return id.tagger.tag(subjectName, id.AuthContext().Subject) }
 
 // found is id as an open stream knows it.
 func (id *identity) found() streams.Found {
 	if id == nil {
 		return streams.Found{}
 	}
-	return streams.Found{Identity: id.Identity, Tags: id.Tags()}
+	return streams.Found{Identity: &id.Identity, Tags: id.Tags()}
 }

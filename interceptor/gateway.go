@@ -88,7 +88,7 @@ func (g *GatewayAuth) Authenticate(ctx context.Context, header http.Header) (Aut
 	if id == nil {
 		return Authentication{}, nil
 	}
-	return Authentication{Identity: id.Identity}, nil
+	return Authentication{Identity: &id.Identity}, nil
 }
 
 // identify implements way.
@@ -112,7 +112,7 @@ func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, tele
 	if ac.Type == "" {
 		ac.Type = authcontext.TypeGateway
 	}
-	return &identity{Identity: authcontext.NewIdentity(ac, nil)}, telemetry.Verified, nil
+	return &identity{Identity: *authcontext.NewIdentity(ac, nil)}, telemetry.Verified, nil
 }
 
 // watched implements way: nobody can be asked about the identity again.

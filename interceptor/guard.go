@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
@@ -52,14 +51,14 @@ type way interface {
 
 // identity is what one verification found out. It is shared and never modified.
 type identity struct {
-	*authcontext.Identity
+	authcontext.Identity
+
+	tagger *tagger // for the tags by which it can be forgotten; nil: by none
 
 	// The verification's span, for links to it, in 25 bytes: a cache holds many.
 	traceID trace.TraceID
 	spanID  trace.SpanID
 	flags   trace.TraceFlags
-
-	subject, session cache.Tag // by which it can be forgotten; zero: by none
 }
 
 func (id *identity) verifiedBy() trace.SpanContext {

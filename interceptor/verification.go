@@ -207,11 +207,7 @@ func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refu
 	if auth.Type == "" {
 		auth.Type = authcontext.TypeSession
 	}
-	id = &identity{Identity: authcontext.NewIdentity(auth, session), subject: a.tagger.tag(subjectName, auth.Subject)}
-	if auth.SessionID != "" {
-		id.session = a.tagger.tag(sessionName, auth.SessionID)
-	}
-	return id, nil, nil
+	return &identity{Identity: *authcontext.NewIdentity(auth, session), tagger: &a.tagger}, nil, nil
 }
 
 // protect turns a panic into an error.
