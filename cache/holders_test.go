@@ -175,6 +175,32 @@ func TestRoomIsLookedForInAllShards(t *testing.T) {
 	})
 }
 
+// TestRoomIsLookedForOnceASecond: however often a holder with too many comes.
+func TestRoomIsLookedForOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newHeld(t, cache.Policy{TTL: time.Hour, MaxPerSubject: 1, MaxEntries: 100_000})
+		stored := func(key string, holder cache.Tag) bool {
+			put(t, c, key, holder, time.Hour)
+			_, ok := c.Get(cache.NewKey(key))
+			return ok
+		}
+		put(t, c, "old", tag("first"), time.Minute)
+		time.Sleep(time.Minute)
+		if !stored("new of the first", tag("first")) {
+			t.Error("no room though all has expired")
+		}
+		put(t, c, "short", tag("second"), time.Millisecond)
+		time.Sleep(time.Second - 1)
+		if stored("early", tag("second")) {
+			t.Error("looked for twice in a second")
+		}
+		time.Sleep(1)
+		if !stored("late", tag("second")) {
+			t.Error("not looked for a second later")
+		}
+	})
+}
+
 // TestHoldersAreCountedExactlyUnderLoad: the counts are zero when all is gone.
 func TestHoldersAreCountedExactlyUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
