@@ -169,8 +169,8 @@ func TestRechecksHaveSlotsOfTheirOwn(t *testing.T) {
 		if result, err := recheck("a", o.load("a")); result != cache.Miss || err != nil {
 			t.Errorf("%v, %v", result, err)
 		}
-		if result, err := recheck("a", o.load("a")); result != cache.Hit || err != nil {
-			t.Errorf("from memory: %v, %v", result, err)
+		if v, result, err := c.Recheck(t.Context(), cache.NewKey("a"), o.load("a")); v != "a" || result != cache.Hit || err != nil {
+			t.Errorf("from memory: %q, %v, %v", v, result, err)
 		}
 		slow := func(context.Context) (string, time.Time, error) {
 			time.Sleep(time.Second)

@@ -108,6 +108,11 @@ func TestAHolderIsCountedExactly(t *testing.T) {
 			put(t, c, "0", holder, time.Hour)
 			put(t, c, "1", holder, time.Hour)
 		}, 3},
+		"loaded again in its last nanosecond": {func(t *testing.T, c *cache.Cache[*held]) {
+			time.Sleep(time.Minute - 1)
+			c.ForgetAll()
+			put(t, c, "0", holder, time.Hour)
+		}, 3},
 		"loaded again as somebody else's": {func(t *testing.T, c *cache.Cache[*held]) {
 			c.ForgetAll()
 			put(t, c, "0", other, time.Hour)
