@@ -136,6 +136,54 @@ func TestAnEndedContextStartsNoLoad(t *testing.T) {
 	}
 }
 
+// TestACallerThatGivesUp: it gets its own error, whether it began the load or not, and the
+// load goes on for the others.
+func TestACallerThatGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Minute})
+		var wg sync.WaitGroup
+		for i, cause := range []error{context.DeadlineExceeded, context.Canceled, nil} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			switch cause {
+			case context.Canceled:
+				time.AfterFunc(time.Second/2, cancel)
+			case nil:
+				ctx = t.Context()
+			}
+			wg.Go(func() {
+				defer cancel()
+				start := time.Now()
+				v, result, err := c.Do(ctx, cache.NewKey("k"), func(context.Context) (string, time.Time, error) {
+					time.Sleep(2 * time.Second)
+					return "v", time.Time{}, nil
+				})
+				took := map[error]time.Duration{context.DeadlineExceeded: time.Second, context.Canceled: time.Second / 2, nil: 2 * time.Second}[cause]
+				if !errors.Is(err, cause) || (v == "v") != (cause == nil) || result != cache.Shared || time.Since(start) != took {
+					t.Errorf("caller %d: %q, %v, %v after %v", i, v, result, err, time.Since(start))
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if s := c.Stats(); s.Entries != 1 || s.Shared != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestADeadlineOfTheLoadsOwnIsNoOutage: only Policy.VerifyTimeout says that the owner took
+// too long; what else a load failed for is the load's to say.
+func TestADeadlineOfTheLoadsOwnIsNoOutage(t *testing.T) {
+	away(t, cache.Policy{}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.away = context.DeadlineExceeded })
+		for range 2 {
+			if result, err := o.call(t.Context(), c, "0"); result != cache.Miss || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cache.ErrUnavailable) {
+				t.Errorf("%v, %v", result, err)
+			}
+		}
+	})
+}
+
 func TestOneLoadForManyCallers(t *testing.T) {
 	for _, keys := range []int{1, 100} {
 		t.Run(fmt.Sprintf("%d keys", keys), func(t *testing.T) {
