@@ -196,6 +196,61 @@ func TestRechecksHaveSlotsOfTheirOwn(t *testing.T) {
 	})
 }
 
+// TestAQuarterOfTheSlotsIsForRechecks, and one at least.
+func TestAQuarterOfTheSlotsIsForRechecks(t *testing.T) {
+	for most, want := range map[int]int{1: 1, 4: 1, 12: 3, 15: 3, cache.DefaultMaxVerifies: cache.DefaultMaxVerifies / 4} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCache(t, cache.Policy{TTL: time.Minute, MaxVerifies: most})
+			var wg sync.WaitGroup
+			for i := range want + 2 {
+				wg.Go(func() {
+					_, _, _ = c.Recheck(t.Context(), cache.NewKey("open", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+						time.Sleep(time.Second)
+						return "v", time.Time{}, nil
+					})
+				})
+			}
+			synctest.Wait()
+			if got := c.Stats().InFlight; got != want {
+				t.Errorf("%d of %d", got, most)
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// TestManyRechecksOfOneKeyWithoutASlot: they take turns in waiting for one, and none is
+// told anything but that there was none.
+func TestManyRechecksOfOneKeyWithoutASlot(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 4, VerifyTimeout: time.Second}, 0, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		open := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, cache.ErrNotFound
+			})
+		})
+		synctest.Wait()
+		start := time.Now()
+		var rechecks sync.WaitGroup
+		for range 6 {
+			rechecks.Go(func() {
+				_, _, err := c.Recheck(t.Context(), cache.NewKey("0"), o.load("0"))
+				if took := time.Since(start); !errors.Is(err, cache.ErrBusy) || took > 3*time.Second {
+					t.Errorf("%v after %v", err, took)
+				}
+			})
+		}
+		rechecks.Wait()
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("the last gave up after %v", took)
+		}
+		close(open)
+		wg.Wait()
+	})
+}
+
 // TestACallAndARecheckOfOneKeyWithoutASlot: each waits for one as long as it is to, whoever
 // began.
 func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {

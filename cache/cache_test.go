@@ -61,10 +61,31 @@ func TestPolicyIsValidated(t *testing.T) {
 		"RefreshAfter must be less than TTL and not negative":   {TTL: time.Second, RefreshAfter: time.Second},
 		"not negative, got -1s with a TTL of 1s":                {TTL: time.Second, RefreshAfter: -time.Second},
 		"got 0s\ncache: NegativeTTL must not be negative, got ": {NegativeTTL: -1},
+		"cache: NegativeTTL must not be negative, got -1ns":     {TTL: 1, NegativeTTL: -1},
+		"cache: VerifyTimeout must not be negative, got -1ns":   {TTL: 1, VerifyTimeout: -1},
+		"cache: StaleIfError must not be negative, got -1ns":    {TTL: 1, StaleIfError: -1},
+		"cache: Patience must not be negative, got -1ns":        {TTL: 1, Patience: -1},
+		"cache: MaxPerSubject must not be negative, got -1":     {TTL: 1, MaxPerSubject: -1},
+		"not negative, got -1ns with a TTL of 1s":               {TTL: time.Second, RefreshAfter: -1},
+		"not negative, got 2s with a TTL of 1s":                 {TTL: time.Second, RefreshAfter: 2 * time.Second},
 	} {
 		if c, err := cache.New[string](policy); c != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New(%+v) = %v, %v, want an error with %q", policy, c, err, want)
 		}
+	}
+}
+
+// TestAPolicyOfTheLeastIsOne: and an error names no field that is valid.
+func TestAPolicyOfTheLeastIsOne(t *testing.T) {
+	for _, policy := range []cache.Policy{
+		{TTL: 1}, {TTL: 2, RefreshAfter: 1}, {TTL: 1, NegativeTTL: 1, VerifyTimeout: 1, StaleIfError: 1, Patience: 1, MaxEntries: 1, MaxVerifies: 1, MaxPerSubject: 1},
+	} {
+		if _, err := cache.New[string](policy); err != nil {
+			t.Errorf("New(%+v): %v", policy, err)
+		}
+	}
+	if _, err := cache.New[string](cache.Policy{}); err == nil || err.Error() != "cache: TTL must be positive, got 0s" {
+		t.Errorf("of no TTL it says: %v", err)
 	}
 }
 
@@ -307,7 +328,7 @@ func TestNothingPrintsKeysOrValues(t *testing.T) {
 	}
 	for _, v := range []any{c, cache.NewKey("k"), &catch.PanicError{Value: "s3cr3t", Stack: []byte("s3cr3t")}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
-			if s := fmt.Sprintf(verb, v); strings.Contains(s, "s3cr3t") || strings.Contains(s, "733363723374") || strings.Contains(s, "[") && !strings.Contains(s, "redacted") {
+			if s := fmt.Sprintf(verb, v); s == "" || strings.Contains(s, "s3cr3t") || strings.Contains(s, "733363723374") || strings.Contains(s, "[") && !strings.Contains(s, "redacted") {
 				t.Errorf("%s of %T prints %s", verb, v, s)
 			}
 		}
