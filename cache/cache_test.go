@@ -297,6 +297,9 @@ func TestLoadsThatDoNotReturn(t *testing.T) {
 						} else if !errors.Is(err, test.want) {
 							t.Errorf("%v, want %v", err, test.want)
 						}
+						if late := test.took > 0; errors.Is(err, cache.ErrUnavailable) != late {
+							t.Errorf("%v, and that is an outage: %t", err, !late)
+						}
 						if v != "" {
 							t.Errorf("value %q", v)
 						}
