@@ -176,6 +176,40 @@ func TestForgetLeavesStrangersAlone(t *testing.T) {
 	}
 }
 
+// TestStrangersDoNotRepeatAVerification: however many are forgotten while it runs, with a
+// cache and without.
+func TestStrangersDoNotRepeatAVerification(t *testing.T) {
+	for name, opts := range map[string][]interceptor.Option{"cached": {hour}, "not cached": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // where no time passes while it works
+				forgotten, verified := make(chan struct{}), 0
+				verify := func(context.Context, string, http.Header) (*record, error) {
+					verified++
+					<-forgotten
+					return &record{User: "ada", ID: "id"}, nil
+				}
+				a, err := interceptor.NewSessionAuth(verify, mapRecord, opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error)
+				go func() {
+					_, err := a.Authenticate(context.WithoutCancel(t.Context()), bearerHeader("t1"))
+					done <- err
+				}()
+				synctest.Wait()
+				for i := range 100_000 {
+					_ = a.ForgetSubject(t.Context(), fmt.Sprint("stranger", i))
+				}
+				close(forgotten)
+				if err := <-done; err != nil || verified != 1 {
+					t.Errorf("%v after %d verifications", err, verified)
+				}
+			})
+		})
+	}
+}
+
 // A name is a name of its kind: a subject that is called like a token, say.
 func TestForgetOfOneKindIsNotOfAnother(t *testing.T) {
 	o := newOwner("same")

@@ -68,6 +68,21 @@ func TestAnOptionThatMeansNothingHereFailsTheConstructor(t *testing.T) {
 	}
 }
 
+// TestTheLeastThatAnOptionTakes is not refused.
+func TestTheLeastThatAnOptionTakes(t *testing.T) {
+	for name, opt := range map[string]interceptor.Option{
+		"a recheck at once": interceptor.WithStreamRecheck(1),
+		"eight extractors": interceptor.WithExtractors(
+			authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(),
+		),
+		"a key header twice": interceptor.WithKeyHeaders("X-Tenant", "x-tenant", "Host"),
+	} {
+		if _, err := interceptor.NewSessionAuth(newOwner().verify, mapRecord, opt); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestAShortSecretOfABroadcastFailsTheConstructor(t *testing.T) {
 	for secret, ok := range map[string]bool{"": false, busSecret[:31]: false, busSecret: true} {
 		a, err := interceptor.NewSessionAuth(newOwner().verify, mapRecord, interceptor.WithBroadcast(&bus{}, secret))

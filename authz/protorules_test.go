@@ -135,6 +135,11 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 		{"internal: nobody unless told", nil, &method{Internal: yes}, fallback, &admin, authz.RuleProto},
 		{"internal service: the method may be public", &service{Internal: yes}, &method{Public: yes}, nil, nil, "allowed"},
 		{"public service: the method may be internal", &service{Public: yes}, &method{Internal: yes}, nil, nil, "unauthenticated"},
+		{"public service: the internal method may have requirements", &service{Public: yes}, &method{Internal: yes, Requires: requires([]string{"x"})}, nil, nil, "unauthenticated"},
+		{"public service that denies: the method may say allow", &service{Public: yes, DefaultPolicy: new("deny")}, &method{Policy: new("allow")}, nil, nil, "allowed"},
+		{"internal service that denies: the method may be public", &service{Internal: yes, DefaultPolicy: new("deny")}, &method{Public: yes, Policy: new("allow")}, nil, nil, "allowed"},
+		{"internal service that denies, and a public method without a policy", &service{Internal: yes, DefaultPolicy: new("deny")}, &method{Public: yes}, nil, nil, "allowed"},
+		{"internal service that denies: the method may say allow, to nobody unless told", &service{Internal: yes, DefaultPolicy: new("deny")}, &method{Policy: new("allow")}, nil, &admin, authz.RuleProto},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -355,6 +360,10 @@ func TestOptionsOfAnotherGoPackageAreRead(t *testing.T) {
 		options.ProtoReflect().SetUnknown(protowire.AppendBytes(unknown, own))
 		return options
 	}
+	// fixed is a field of another type, whose value would make sense as bytes.
+	fixed := func(number protowire.Number, value string) []byte {
+		return append(protowire.AppendTag(nil, number, protowire.Fixed32Type), value...)
+	}
 	public := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
 	a := newAuthz(t, authz.WithProtoOptions(describedBy(t, nil, wire(public))))
 	if err := a.Authorize(t.Context(), "/pkg.Service/Call"); err != nil {
@@ -364,12 +373,20 @@ func TestOptionsOfAnotherGoPackageAreRead(t *testing.T) {
 		"cut off":                         public[:1],
 		"a bool that is a string":         protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "x"),
 		"a policy that is a number":       protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), 1),
+		"a policy of four bytes":          fixed(3, "deny"),
+		"requirements of four bytes":      fixed(2, "\x0a\x02ab"),
+		"a role of four bytes":            protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), fixed(1, "root")),
 		"a field of a newer version":      protowire.AppendVarint(protowire.AppendTag(nil, 5, protowire.VarintType), 1),
 		"a requirement of a newer verion": protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), 1)),
 	} {
 		if _, err := authz.New(authz.WithProtoOptions(describedBy(t, nil, wire(own)))); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	options := &descriptorpb.MethodOptions{}
+	options.ProtoReflect().SetUnknown(fixed(50100, "\x08\x01\x20\x00"))
+	if _, err := authz.New(authz.WithProtoOptions(describedBy(t, nil, options))); err == nil {
+		t.Error("options of four bytes: no error")
 	}
 }
 
