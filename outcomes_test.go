@@ -170,8 +170,6 @@ func TestCodeOfUsersThatDoesNotReturn(t *testing.T) {
 			"a form of names":  {o.verify, mapRecord, []interceptor.Option{interceptor.WithExtractors(authmd.Named(authmd.Bearer(), func(string) string { end(); return "" }))}, notVerified},
 			"verify":           {func(context.Context, string, http.Header) (*record, error) { end(); return &record{User: "ada"}, nil }, mapRecord, nil, notVerified},
 			"map":              {o.verify, func(context.Context, *record) (*authcontext.AuthContext, error) { end(); return nil, nil }, nil, notMapped},
-			"the func of WithKeyContext": {o.verify, mapRecord, []interceptor.Option{hour, interceptor.WithKeyContext(
-				func(_, to context.Context) (context.Context, string) { end(); return to, "" })}, notVerified},
 			"the func of WithOutageErrors": {
 				func(context.Context, string, http.Header) (*record, error) { return nil, errors.New("t1") }, mapRecord,
 				[]interceptor.Option{interceptor.WithOutageErrors(func(error) bool { end(); return true })}, notVerified,
@@ -203,8 +201,8 @@ func TestCodeOfUsersThatDoesNotReturn(t *testing.T) {
 	}
 }
 
-// TestCodeBeforeTheVerificationThatHangsHoldsUpNobodyForLong: not even a client without a deadline.
-func TestCodeBeforeTheVerificationThatHangsHoldsUpNobodyForLong(t *testing.T) {
+// TestAnExtractorThatHangsHoldsUpNobodyForLong: not even a client without a deadline.
+func TestAnExtractorThatHangsHoldsUpNobodyForLong(t *testing.T) {
 	for by, opt := range map[string]func(chan struct{}) interceptor.Option{
 		"finding": func(c chan struct{}) interceptor.Option {
 			return interceptor.WithExtractors(authmd.ExtractorFunc(func(http.Header) (string, bool) { <-c; return "t1", true }))
@@ -212,14 +210,8 @@ func TestCodeBeforeTheVerificationThatHangsHoldsUpNobodyForLong(t *testing.T) {
 		"naming": func(c chan struct{}) interceptor.Option {
 			return interceptor.WithExtractors(authmd.Named(authmd.Bearer(), func(string) string { <-c; return "t1" }))
 		},
-		"carrying": func(c chan struct{}) interceptor.Option {
-			return interceptor.WithKeyContext(func(_, to context.Context) (context.Context, string) { <-c; return to, "" })
-		},
 	} {
 		for _, cached := range []bool{false, true} {
-			if by == "carrying" && !cached {
-				continue // there is no key to carry anything for
-			}
 			t.Run(fmt.Sprintf("%s, cached %t", by, cached), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					forever := make(chan struct{})

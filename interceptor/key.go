@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
-	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -49,31 +48,12 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 		return refusal.InvalidSession
 	}
 	if a.carry != nil {
-		part, err := a.carried(ctx, r)
-		if err != nil {
-			return a.notFound(ctx)
-		}
+		var part string
+		r.carried, part = a.carry(ctx, context.Background())
 		parts = appendPart(parts, part)
 	}
 	r.key = sha256.Sum256(parts)
 	return nil
-}
-
-// carried is what the func of WithKeyContext adds to the key. That func is the user's: it need
-// not return.
-func (a *Authenticator) carried(ctx context.Context, r *request) (part string, err error) {
-	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
-	defer cancel()
-	type answer struct {
-		to   context.Context //nolint:containedctx // that func returns two values
-		part string
-	}
-	got, err := catch.Call(bounded, func(context.Context) (answer, error) {
-		to, part := a.carry(ctx, context.Background())
-		return answer{to, part}, nil
-	})
-	r.carried = got.to
-	return got.part, err
 }
 
 // appendParts appends how many values there are, and the values.
