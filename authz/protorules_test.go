@@ -271,6 +271,39 @@ func TestAnOptionOfTheSameNumberIsNoneOfOurs(t *testing.T) {
 	}
 }
 
+// TestOptionsOfAnOptionImportAreRead: since edition 2024 a file imports options in a list of
+// their own. One that is not read may restrict.
+func TestOptionsOfAnOptionImportAreRead(t *testing.T) {
+	t.Parallel()
+	options := must(protoregistry.GlobalFiles.FindFileByPath("connectum/auth/v1/options.proto"))(t)
+	publicly := must(protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: new("all.proto"), Dependency: []string{options.Path()}, PublicDependency: []int32{0},
+	}, resolver(t, options)))(t)
+	for name, test := range map[string]struct {
+		imported protoreflect.FileDescriptor // which the program knows; nil: it does not
+		path     string
+	}{
+		"of the file itself":                  {options, options.Path()},
+		"of one that imports it publicly":     {publicly, publicly.Path()},
+		"of the file, which is not linked in": {nil, options.Path()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			restricted := &descriptorpb.MethodOptions{}
+			proto.SetExtension(restricted, authv1.E_MethodAuth, &authv1.MethodAuth{Requires: requires([]string{"admin"})})
+			fd := protodesc.ToFileDescriptorProto(describe(t, registry(t), nil, restricted))
+			fd.Syntax, fd.Edition = new("editions"), descriptorpb.Edition_EDITION_2024.Enum()
+			fd.OptionDependency = []string{test.path}
+			file := must(protodesc.NewFile(fd, resolver(t, test.imported)))(t)
+			a := newAuthz(t, authz.WithProtoOptions(registry(t, file)), authz.WithDefaultPolicy(authz.Allow))
+			ctx := authcontext.NewContext(t.Context(), &authcontext.AuthContext{Subject: "mallory"})
+			if err := a.Authorize(ctx, "/pkg.Service/Call"); reason.Of(err) != reason.AccessDenied {
+				t.Errorf("one who is no admin: %v", err)
+			}
+		})
+	}
+}
+
 // resolver finds one file, if there is one.
 func resolver(t testing.TB, file protoreflect.FileDescriptor) protodesc.Resolver {
 	t.Helper()

@@ -5,7 +5,9 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -179,6 +181,20 @@ type Authentication struct {
 	// [SetResponseHeader]; nil for nothing. It is there with an error, too.
 	ResponseHeader http.Header
 }
+
+// Format implements [fmt.Formatter]: that of the Identity, without the ResponseHeader, in
+// which cookies are.
+func (a Authentication) Format(f fmt.State, verb rune) {
+	if a.Identity == nil {
+		_, _ = f.Write([]byte("anonymous"))
+		return
+	}
+	a.Identity.Format(f, verb)
+}
+
+// MarshalJSON implements [json.Marshaler], for loggers: the AuthContext as it marshals itself,
+// and nothing of the ResponseHeader.
+func (a Authentication) MarshalJSON() ([]byte, error) { return json.Marshal(a.AuthContext()) }
 
 // Authenticate authenticates a request by its header: that of an HTTP request, or
 // one that authmd.Header made. It is what the interceptors do, without gRPC, and
