@@ -68,6 +68,8 @@ type Cache[V any] struct {
 	owner    *owner
 	slots    slots
 	inFlight atomic.Int64
+	lag      time.Duration // see Fence
+	fence    atomicTime    // until when what others forget is known; never: there are no others
 }
 
 // New returns an empty cache. The error names every field of policy that is not
@@ -88,6 +90,7 @@ func New[V any](policy Policy) (*Cache[V], error) {
 		owner:   newOwner(policy.VerifyTimeout),
 		slots:   newSlots(policy.MaxVerifies),
 	}
+	c.fence.Store(never)
 	c.values.holders = &holders{entries: policy.MaxEntries, most: policy.MaxPerSubject}
 	c.values.lease = func(e *entry[V]) *lease { return &e.lease }
 	if policy.NegativeTTL > 0 {
@@ -151,7 +154,7 @@ func (c *Cache[V]) Recheck(ctx context.Context, key Key, load LoadFunc[V], tags 
 func (c *Cache[V]) current(e *entry[V]) bool {
 	now := time.Now()
 	age := now.Sub(c.start)
-	return !c.expired(e, now) && age < e.fresh && age < e.next.Load()
+	return !c.expired(e, now) && age < e.fresh && age < e.next.Load() && (age < c.fence.Load() || age < e.trusted)
 }
 
 func (c *Cache[V]) now() time.Duration { return time.Since(c.start) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"go.opentelemetry.io/otel/trace"
@@ -59,6 +60,8 @@ type identity struct {
 	flags   trace.TraceFlags
 
 	subject, session cache.Tag // by which it can be forgotten; zero: by none
+
+	verified *time.Time // by another replica; nil: here
 }
 
 func (id *identity) verifiedBy() trace.SpanContext {

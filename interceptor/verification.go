@@ -31,7 +31,7 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 		return nil, telemetry.Rejected, a.notFound(ctx)
 	}
 	load := func(fresh context.Context) (*identity, time.Time, error) {
-		id, err := a.resolve(r.responding(carryOver(fresh, ctx, r.carried)), r)
+		id, err := a.resolveShared(r.responding(carryOver(fresh, ctx, r.carried)), r, tags)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
@@ -203,11 +203,16 @@ func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refu
 	if auth.Type == "" {
 		auth.Type = authcontext.TypeSession
 	}
-	id = &identity{Identity: authcontext.NewIdentity(auth, session), subject: a.tagger.tag(subjectName, auth.Subject)}
+	return a.newIdentity(auth, session), nil, nil
+}
+
+// newIdentity takes over auth and session.
+func (a *Authenticator) newIdentity(auth *authcontext.AuthContext, session any) *identity {
+	id := &identity{Identity: authcontext.NewIdentity(auth, session), subject: a.taggers[0].tag(subjectName, auth.Subject)}
 	if auth.SessionID != "" {
-		id.session = a.tagger.tag(sessionName, auth.SessionID)
+		id.session = a.taggers[0].tag(sessionName, auth.SessionID)
 	}
-	return id, nil, nil
+	return id
 }
 
 // protect turns a panic into an error.
