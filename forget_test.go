@@ -331,7 +331,7 @@ func TestCallsAndForgetsByTurnsAreBounded(t *testing.T) {
 	}
 }
 
-// asking is a Broadcast that looks whether what it is to tell others has happened here.
+// asking is a Bus that looks whether what it is to tell others has happened here.
 type asking struct {
 	bus
 	ask func()
@@ -342,14 +342,14 @@ func (b *asking) Publish(ctx context.Context, f interceptor.Forgotten) error {
 	return b.bus.Publish(ctx, f)
 }
 
-func TestForgetReturnsTheErrorOfTheBroadcastAndForgets(t *testing.T) {
+func TestForgetReturnsTheErrorOfTheBusAndForgets(t *testing.T) {
 	down := errors.New("the bus is down")
 	o := newOwner("t1")
 	verify := func(ctx context.Context, token string, header http.Header) (*record, error) {
 		return o.verify(ctx, token, header)
 	}
 	b := &asking{bus: bus{fail: down}}
-	a, err := interceptor.NewSessionAuth(verify, mapRecord, hour, interceptor.WithBroadcast(b, busSecret))
+	a, err := interceptor.NewSessionAuth(verify, mapRecord, hour, interceptor.WithBus(b, busSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,8 +380,8 @@ func TestForgetReturnsTheErrorOfTheBroadcastAndForgets(t *testing.T) {
 func TestAuthenticatorsWithOtherSecretsHearNothingOfEachOther(t *testing.T) {
 	o := newOwner("t1")
 	b := &bus{}
-	one := newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret))
-	other := newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret+"!"))
+	one := newAuth(t, o, hour, interceptor.WithBus(b, busSecret))
+	other := newAuth(t, o, hour, interceptor.WithBus(b, busSecret+"!"))
 	ask := func() { _, _ = other.Authenticate(t.Context(), bearerHeader("t1")) }
 	ask()
 	_ = one.Forget(t.Context(), "t1")
@@ -425,7 +425,7 @@ func TestATokenWhoseFormNamesNothingIsForgottenByItself(t *testing.T) {
 // TestForgetOfNoNameTellsNobody: an empty token is nobody's.
 func TestForgetOfNoNameTellsNobody(t *testing.T) {
 	b := &bus{}
-	a := newAuth(t, newOwner(), hour, interceptor.WithBroadcast(b, busSecret))
+	a := newAuth(t, newOwner(), hour, interceptor.WithBus(b, busSecret))
 	if err := a.Forget(t.Context(), ""); err != nil || len(b.wire) != 0 {
 		t.Errorf("%v, %d messages", err, len(b.wire))
 	}

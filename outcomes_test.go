@@ -275,7 +275,7 @@ func TestProvidersThatAreNilPointersAreTheGlobalOnes(t *testing.T) {
 	var tracers *sdktrace.TracerProvider
 	var meters *sdkmetric.MeterProvider
 	var b *bus
-	a := newAuth(t, newOwner("t1"), hour, interceptor.WithTracerProvider(tracers), interceptor.WithMeterProvider(meters), interceptor.WithBroadcast(b, ""))
+	a := newAuth(t, newOwner("t1"), hour, interceptor.WithTracerProvider(tracers), interceptor.WithMeterProvider(meters), interceptor.WithBus(b, ""))
 	if _, err := a.Authenticate(t.Context(), bearerHeader("t1")); err != nil {
 		t.Error(err)
 	}

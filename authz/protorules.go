@@ -53,7 +53,9 @@ func readAnnotations(files *protoregistry.Files) (annotations, error) {
 // public imports of one that it imports.
 func imports(file protoreflect.FileDescriptor, path string) bool {
 	lists := []protoreflect.FileImports{file.Imports()}
-	if f, ok := file.(interface{ OptionImports() protoreflect.FileImports }); ok { // since edition 2024
+	if f, ok := file.(interface {
+		OptionImports() protoreflect.FileImports
+	}); ok { // since edition 2024
 		lists = append(lists, f.OptionImports())
 	}
 	for _, list := range lists {

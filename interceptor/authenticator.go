@@ -63,7 +63,8 @@ type Authenticator struct {
 	reads        []incoming.Name // that are read besides Authorization and Cookie, each once
 	readsCookies bool            // an extractor reads the Cookie header
 	readsAll     bool            // an extractor reads the whole header
-	tagger       tagger
+	taggers      []tagger        // one for each secret; sessions here have the names that the first gives
+	member       *member         // nil: it stands alone
 	streams      streams.Set
 	patience     time.Duration // with the verification of a stream's session
 }
@@ -94,10 +95,10 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 		s, _ := session.(S) // it came from verify
 		return mapSession(ctx, s)
 	}
-	if a.broadcast != nil {
-		a.broadcast.Subscribe(a.apply)
+	if err := errors.Join(a.join(), a.observe()); err != nil {
+		return nil, err
 	}
-	return a, a.observe()
+	return a, nil
 }
 
 // prepare works out what every call needs. The error names every option that is not valid.
@@ -116,7 +117,7 @@ func (a *Authenticator) prepare() error {
 	a.reads = slices.Concat(a.reads, a.keyHeaders)
 	slices.SortFunc(a.reads, func(x, y incoming.Name) int { return strings.Compare(x.Key, y.Key) })
 	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h incoming.Name) bool { return h.Is == incoming.IsAuthorization || h.Is == incoming.IsCookie })
-	a.tagger, errs[2] = newTagger(a.busSecret)
+	a.taggers, errs[2] = newTaggers(a.busSecrets)
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {
 		a.uncached = newUncached()
@@ -132,16 +133,22 @@ func (a *Authenticator) prepare() error {
 // maxPatience bounds a policy's timeout that is doubled.
 const maxPatience = time.Hour
 
-// newTagger returns a tagger with a key of this process, or of all that share a secret.
-func newTagger(secret string) (tagger, error) {
-	var k tagger
-	if secret == "" {
-		_, err := rand.Read(k[:])
-		return k, err
+// newTaggers returns taggers with the keys of all that share these secrets; without any, one
+// with a key of this process.
+func newTaggers(secrets []string) ([]tagger, error) {
+	taggers := make([]tagger, max(1, len(secrets)))
+	if len(secrets) == 0 {
+		_, err := rand.Read(taggers[0][:])
+		return taggers, err
 	}
-	derived, err := hkdf.Key(sha256.New, []byte(secret), nil, "sessionauth tags", len(k))
-	copy(k[:], derived)
-	return k, err
+	for i, secret := range secrets {
+		derived, err := hkdf.Key(sha256.New, []byte(secret), nil, "sessionauth tags", len(taggers[i]))
+		if err != nil {
+			return nil, err
+		}
+		copy(taggers[i][:], derived)
+	}
+	return taggers, nil
 }
 
 // observe reports the cache's size for as long as the cache is in use: there is

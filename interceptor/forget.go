@@ -28,7 +28,7 @@ type forgotten interface {
 // no token.
 //
 // It takes the same short time whatever the cache holds, and a token that was never seen
-// is fine. The error is that of the [Broadcast]: here it is forgotten all the same.
+// is fine. The error is that of the [Bus], see [WithBus]: here it is forgotten all the same.
 func (a *Authenticator) Forget(ctx context.Context, token string) error {
 	return a.forget(ctx, Forgotten{tags: a.tokenTags(token)})
 }
@@ -37,28 +37,36 @@ func (a *Authenticator) Forget(ctx context.Context, token string) error {
 // authcontext.AuthContext.SessionID, whatever its tokens. It finds sessions whose mapper
 // sets that.
 func (a *Authenticator) ForgetSession(ctx context.Context, id string) error {
-	return a.forget(ctx, Forgotten{tags: []cache.Tag{a.tagger.tag(sessionName, id)}})
+	return a.forget(ctx, Forgotten{tags: a.tagsOf(sessionName, id)})
 }
 
 // ForgetSubject is [Authenticator.Forget] for every session of a subject. Many open
 // streams verify theirs within a second, not all at the same instant.
 func (a *Authenticator) ForgetSubject(ctx context.Context, subject string) error {
-	return a.forget(ctx, Forgotten{tags: []cache.Tag{a.tagger.tag(subjectName, subject)}})
+	return a.forget(ctx, Forgotten{tags: a.tagsOf(subjectName, subject)})
 }
 
 // ForgetAll is [Authenticator.Forget] for every session. Open streams verify theirs
 // within a second, not all at the same instant.
 func (a *Authenticator) ForgetAll(ctx context.Context) error {
-	return a.forget(ctx, ForgottenAll())
+	return a.forget(ctx, Forgotten{all: true})
 }
 
-// forget forgets here first: what a bus does may take a while.
 func (a *Authenticator) forget(ctx context.Context, f Forgotten) error {
-	a.apply(f)
-	if a.broadcast == nil || !f.all && len(f.tags) == 0 {
-		return nil
+	if a.member != nil && (f.all || len(f.tags) > 0) {
+		return a.member.forget(ctx, f)
 	}
-	return a.broadcast.Publish(ctx, f)
+	a.apply(f)
+	return nil
+}
+
+// tagsOf returns the tags of a name of a kind, under each secret.
+func (a *Authenticator) tagsOf(kind byte, name string) []cache.Tag {
+	tags := make([]cache.Tag, len(a.taggers))
+	for i := range tags {
+		tags[i] = a.taggers[i].tag(kind, name)
+	}
+	return tags
 }
 
 // apply is what a Forget does here, whoever asked for it.

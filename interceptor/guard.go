@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"go.opentelemetry.io/otel/trace"
@@ -55,14 +56,16 @@ type identity struct {
 
 	tagger *tagger // for the tags by which it can be forgotten; nil: by none
 
-	// The verification's span, for links to it, in 25 bytes: a cache holds many.
+	// The verification's span, for links to it, if it is sampled. That makes 64 bytes of it
+	// all: a cache holds many.
 	traceID trace.TraceID
 	spanID  trace.SpanID
-	flags   trace.TraceFlags
+
+	verified *time.Time // by another replica; nil: here
 }
 
 func (id *identity) verifiedBy() trace.SpanContext {
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id.traceID, SpanID: id.spanID, TraceFlags: id.flags})
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id.traceID, SpanID: id.spanID, TraceFlags: trace.FlagsSampled})
 }
 
 // init prepares the guard of a way. The error names every option that is not valid.

@@ -118,7 +118,11 @@ func (a *Authenticator) tokenTags(token string) []cache.Tag {
 			names = append(names, given[len(given)-1])
 		}
 	}
-	return a.tagsOf(names)
+	tags := make([]cache.Tag, 0, len(names)*len(a.taggers))
+	for i := range a.taggers {
+		tags = append(tags, a.taggers[i].tags(names)...)
+	}
+	return tags
 }
 
 // tags returns the tags of the credentials of a request.
@@ -131,16 +135,17 @@ func (a *Authenticator) tags(r *request) []cache.Tag {
 			}
 		}
 	}
-	return a.tagsOf(names)
+	return a.taggers[0].tags(names)
 }
 
-func (a *Authenticator) tagsOf(names []string) []cache.Tag {
+// tags returns the tags of the names of a token, which it sorts.
+func (k *tagger) tags(names []string) []cache.Tag {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	tags := make([]cache.Tag, 0, len(names)+2) // a session and a subject may follow
 	for _, name := range names {
 		if name != "" {
-			tags = append(tags, a.tagger.tag(tokenName, name))
+			tags = append(tags, k.tag(tokenName, name))
 		}
 	}
 	return tags

@@ -46,8 +46,12 @@ type config struct {
 	origins    origin.Set // nil: any
 	outage     func(error) bool
 	recheck    time.Duration // 0: not
-	broadcast  Broadcast     // nil: none
-	busSecret  string
+	bus        Bus           // nil: none
+	busSecrets []string
+	lag        time.Duration
+	lagGiven   bool
+	shared     SharedCache // nil: none
+	codec      SessionCodec
 
 	// Of a GatewayAuth alone.
 	ofGateway    []string
@@ -72,6 +76,7 @@ func newConfig(opts []Option) config {
 	if c.unbounded && c.recheck != 0 {
 		c.fail(errors.New("interceptor: WithStreamRecheck and WithUnboundedStreams contradict each other"))
 	}
+	c.checkFleet()
 	return c
 }
 
