@@ -84,7 +84,7 @@ func TestExpiredEntriesAreClearedAwayByWhatIsStored(t *testing.T) {
 // entries have expired at once.
 func TestOneCallClearsAwayAFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const most, old = 100_000, 20_000
+		const most, old = 100_000, 10_000
 		c := newCache(t, cache.Policy{TTL: time.Second, MaxEntries: most})
 		l := &loader{value: "v"}
 		for i := range old {
