@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/interop/grpc_testing"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+)
+
+// streamBytes is what an open stream holds in memory, stacks included, on the server and
+// the client.
+type streamBytes struct {
+	kind           string
+	passing, bound float64 // with an interceptor that does nothing; bound to its session
+}
+
+// streamKinds are the ways to open a stream that stays open until ctx ends.
+var streamKinds = []struct {
+	name string
+	open func(ctx context.Context, client grpc_testing.TestServiceClient)
+}{
+	{"the client sends one message", func(ctx context.Context, client grpc_testing.TestServiceClient) {
+		stream, err := client.StreamingOutputCall(ctx, &grpc_testing.StreamingOutputCallRequest{})
+		must(err)
+		_, err = stream.Recv()
+		must(err)
+	}},
+	{"the client may send many", func(ctx context.Context, client grpc_testing.TestServiceClient) {
+		stream, err := client.FullDuplexCall(ctx)
+		must(err)
+		for range 8 { // before it is weighed
+			must(stream.Send(&grpc_testing.StreamingOutputCallRequest{}))
+			_, err := stream.Recv()
+			must(err)
+		}
+	}},
+}
+
+func measureStreams(streams int) []streamBytes {
+	pass := func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return handler(srv, stream)
+	}
+	auth := newAuth(verify, cache.Policy{TTL: ttl})
+	measured := make([]streamBytes, 0, len(streamKinds))
+	for _, kind := range streamKinds {
+		measured = append(measured, streamBytes{
+			kind.name, bytesPerStream(streams, kind.open, grpc.StreamInterceptor(pass)), bytesPerStream(streams, kind.open, auth.ServerOptions()...),
+		})
+	}
+	return measured
+}
+
+func bytesPerStream(streams int, open func(context.Context, grpc_testing.TestServiceClient), opts ...grpc.ServerOption) float64 {
+	client, stop := serve(bufconnTransport, opts...)
+	defer stop()
+	ctx, cancel := context.WithCancel(outgoing(token(0)))
+	defer cancel()
+	open(ctx, client) // what is made only once
+	before := inUse()
+	for range streams {
+		open(ctx, client)
+	}
+	return float64(inUse()-before) / float64(streams)
+}
+
+// inUse is the memory of heap and stacks when all is quiet.
+func inUse() int64 {
+	for range 3 {
+		runtime.GC()
+		time.Sleep(50 * time.Millisecond) // goroutines come to rest
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse) //nolint:gosec // less than 2⁶³
+}
