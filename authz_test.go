@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	mwauth "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/interop/grpc_testing"
 
@@ -130,6 +132,11 @@ func TestTheAuditKnowsBothKindsOfAuthentication(t *testing.T) {
 		slices.Concat(gateway.ServerOptions(), auth.ServerOptions(), rules.ServerOptions())...)
 	authtest.Audit(t, server.Server, auth, rules)
 	authtest.Audit(t, server.Server, gateway, rules)
+	server = authtest.Start(t, registering(&service{}), slices.Concat([]grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(mwauth.UnaryServerInterceptor(auth.AuthFunc)),
+		grpc.ChainStreamInterceptor(mwauth.StreamServerInterceptor(auth.AuthFunc)),
+	}, rules.ServerOptions())...)
+	authtest.Audit(t, server.Server, auth, rules) // by its AuthFunc
 	server = authtest.Start(t, registering(&service{}), slices.Concat(rules.ServerOptions(), auth.ServerOptions())...)
 	found := authz.Audit(server.Server, auth, rules)
 	if len(found) != 2 || len(found.Without(authz.WrongOrder)) != 0 {

@@ -35,7 +35,7 @@ type faultyOwner struct {
 
 	hanging  atomic.Int64 // verifications of sessions in memory that a stall has caught
 	answered atomic.Int64 // the same, that were answered since the last start of a phase
-	caught   atomic.Int64 // how many still hung when the first of those was answered
+	caught   atomic.Int64 // one more than still hung when the first of those was answered; 0: none was
 
 	mu       sync.Mutex
 	server   *http.Server
@@ -87,9 +87,11 @@ func (o *faultyOwner) kill() {
 func (o *faultyOwner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.asked.Add(1)
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	_, ended := o.ended.Load(token)
+	inMemory := !ended && !strings.HasPrefix(token, newcomer)
 	switch o.mode.Load() {
 	case "stalled":
-		if !strings.HasPrefix(token, newcomer) {
+		if inMemory {
 			o.hanging.Add(1)
 			defer o.hanging.Add(-1)
 		}
@@ -108,10 +110,11 @@ func (o *faultyOwner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"user":"`)
 		return
 	}
-	if !strings.HasPrefix(token, newcomer) && o.answered.Add(1) == 1 {
-		o.caught.Store(o.hanging.Load())
+	if inMemory {
+		o.caught.CompareAndSwap(0, 1+o.hanging.Load())
+		o.answered.Add(1)
 	}
-	if _, ended := o.ended.Load(token); ended || !strings.HasPrefix(token, "good-") {
+	if ended || !strings.HasPrefix(token, "good-") {
 		_, _ = io.WriteString(w, "null")
 		return
 	}
@@ -169,6 +172,9 @@ type crowdOfFaults struct {
 	t     *testing.T
 	phase atomic.Value // of string
 	tally tally
+	// starved counts good sessions that were told Unavailable: a load that the machine does
+	// not get round to for half a second looks like one for which there is no place.
+	calls, starved atomic.Int64
 	// ended has, for a token, when its session ended and how: forgotten ones are refused
 	// from then on. refused has when a client was first told so.
 	ended, refused, over sync.Map
@@ -181,7 +187,10 @@ func (c *crowdOfFaults) check(kind, token string, asked time.Time, err error) {
 	c.tally.add(now, kind+" "+code.String())
 	ended, isEnded := c.ended.Load(token)
 	refused, isRefused := c.refused.Load(kind + token)
+	c.calls.Add(1)
 	switch {
+	case !isEnded && code == codes.Unavailable && kind == "unary":
+		c.starved.Add(1)
 	case !isEnded && code != codes.OK:
 		c.t.Errorf("%s: %s, whose session is good and in memory, was told %v", now, token, err)
 	case code == codes.Unauthenticated:
@@ -271,9 +280,18 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+	var closed atomic.Bool // to newcomers
+	var arriving atomic.Int64
 	wg.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
+			arriving.Add(1)
+			if closed.Load() {
+				arriving.Add(-1)
+				time.Sleep(100 * time.Millisecond)
+				continue
+			}
 			wg.Go(func() { // one that hangs holds up none that come later
+				defer arriving.Add(-1)
 				phase := c.phase.Load().(string)
 				_, err := client.UnaryCall(authtest.WithBearer(ctx, fmt.Sprint(newcomer, i)), &grpc_testing.SimpleRequest{})
 				if ctx.Err() != nil {
@@ -312,7 +330,7 @@ func TestFaults(t *testing.T) {
 		enter(name, "up")
 		o.answered.Store(0)
 		c.until("a newcomer was served", c.more(5, "newcomer OK"))
-		c.until("sessions in memory were verified again", func() bool { return o.answered.Load() >= clients })
+		c.until("sessions in memory were verified again", func() bool { return o.answered.Load() >= clients/2 })
 		everybody()
 	}
 	// end ends the session of a client.
@@ -358,10 +376,19 @@ func TestFaults(t *testing.T) {
 
 	enter("stalled", "stalled")
 	outage()
-	c.until("verifications hang", func() bool { return o.hanging.Load() > 0 })
+	// With nobody new to bring an answer, the return is noticed by those who are asked about
+	// anew beside the verifications that still hang, not when those are given up.
+	closed.Store(true)
+	c.until("the newcomers gave up", func() bool { return arriving.Load() == 0 })
+	c.until("the owner was asked again beside what hangs", func() bool { return o.hanging.Load() >= 3 })
+	o.caught.Store(0)
+	enter("up after the stall", "up")
+	c.until("the owner's return was noticed", func() bool { return o.caught.Load() > 0 })
+	caught := o.caught.Load()
+	closed.Store(false)
 	up("up after the stall")
-	if o.caught.Load() == 0 {
-		t.Error("the owner's return was noticed when no verification hung any more, not by asking anew meanwhile")
+	if caught <= 2 { // one of them may just have been given up
+		t.Error("the owner's return was noticed when what hung was given up, not by asking anew meanwhile")
 	}
 	enter("slow", "slow")
 	everybody()
@@ -373,6 +400,9 @@ func TestFaults(t *testing.T) {
 
 	stop()
 	wg.Wait()
+	if starved, calls := c.starved.Load(), c.calls.Load(); starved*100 > calls {
+		t.Errorf("%d of %d calls with good sessions were told Unavailable", starved, calls)
+	}
 	c.over.Range(func(token, _ any) bool {
 		if _, isEnded := c.ended.Load(token); !isEnded {
 			t.Errorf("the stream of %s, whose session is good, has ended", token)

@@ -37,74 +37,11 @@ func TestMaxVerifiesBoundsTheLoadsInFlight(t *testing.T) {
 	for policy, most := range map[cache.Policy]int{{}: cache.DefaultMaxVerifies, {MaxVerifies: 3}: 3} {
 		away(t, policy, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
 			free := occupy(t, c, most)
-			after(t, cache.DefaultPatience, o, c, "new", cache.Miss, cache.ErrBusy)
+			after(t, cache.DefaultVerifyTimeout, o, c, "new", cache.Miss, cache.ErrBusy)
 			free()
 			after(t, 0, o, c, "new", cache.Miss, nil)
 		})
 	}
-}
-
-// TestABurstOfNewSessionsIsVerified: after a start with an empty memory there are more of
-// them at once than slots, and all are good.
-func TestABurstOfNewSessionsIsVerified(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, cache.Policy{TTL: time.Minute})
-		var most, running, refused atomic.Int64
-		var wg sync.WaitGroup
-		for i := range 4 * cache.DefaultMaxVerifies {
-			wg.Go(func() {
-				_, _, err := c.Do(t.Context(), cache.NewKey(fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
-					defer running.Add(-1)
-					if now := running.Add(1); now > most.Load() {
-						most.Store(now)
-					}
-					time.Sleep(50 * time.Millisecond)
-					return "", time.Time{}, nil
-				})
-				if err != nil {
-					refused.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		if refused.Load() != 0 || most.Load() != cache.DefaultMaxVerifies {
-			t.Errorf("%d were refused, %d verified at once", refused.Load(), most.Load())
-		}
-	})
-}
-
-// TestTheQueueForASlotIsBounded: of a flood of junk before an owner that hangs, some wait
-// and the rest are refused at once.
-func TestTheQueueForASlotIsBounded(t *testing.T) {
-	away(t, cache.Policy{MaxVerifies: 2}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
-		free := occupy(t, c, 2)
-		var atOnce, later atomic.Int64
-		var wg sync.WaitGroup
-		for i := range 100 {
-			wg.Go(func() {
-				start := time.Now()
-				_, _, err := c.Do(t.Context(), cache.NewKey("junk", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
-					return "", time.Time{}, nil
-				})
-				switch waited := time.Since(start); {
-				case !errors.Is(err, cache.ErrBusy):
-					t.Errorf("err = %v", err)
-				case waited == 0:
-					atOnce.Add(1)
-				case waited == cache.DefaultPatience:
-					later.Add(1)
-				default:
-					t.Errorf("waited for %v", waited)
-				}
-			})
-		}
-		wg.Wait()
-		if atOnce.Load() != 84 || later.Load() != 16 {
-			t.Errorf("%d were refused at once, %d later", atOnce.Load(), later.Load())
-		}
-		free()
-		after(t, 0, o, c, "new", cache.Miss, nil)
-	})
 }
 
 // TestAbandonedLoadsKeepTheirSlots: all callers are gone, the loads still run.
@@ -122,7 +59,7 @@ func TestAbandonedLoadsKeepTheirSlots(t *testing.T) {
 		if got := c.Stats().InFlight; got != 2 {
 			t.Errorf("%d in flight", got)
 		}
-		after(t, cache.DefaultPatience, o, c, "new", cache.Miss, cache.ErrBusy)
+		after(t, time.Second, o, c, "new", cache.Miss, cache.ErrBusy)
 		time.Sleep(time.Minute)
 		after(t, 0, o, c, "new", cache.Miss, nil)
 	})
@@ -322,6 +259,121 @@ func TestAProbeHasASecondChance(t *testing.T) {
 			if result == cache.Hit {
 				return
 			}
+		}
+	})
+}
+
+// TestAColdStartIsServed: everybody comes at once, and nobody is in memory. The owner has
+// no more than MaxVerifies to do at a time.
+func TestAColdStartIsServed(t *testing.T) {
+	away(t, cache.Policy{}, 0, func(t *testing.T, c *cache.Cache[string], _ *sessions) {
+		var served, running, most atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 10_000 {
+			wg.Go(func() {
+				_, _, err := c.Do(t.Context(), cache.NewKey("user", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+					n := running.Add(1)
+					defer running.Add(-1)
+					for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
+					}
+					time.Sleep(50 * time.Millisecond)
+					return "", time.Time{}, nil
+				})
+				if err == nil {
+					served.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if served.Load() != 10_000 || most.Load() != cache.DefaultMaxVerifies {
+			t.Errorf("%d were served, with %d loads at once", served.Load(), most.Load())
+		}
+	})
+}
+
+// TestTheQueueForSlotsIsBounded: in number and in time.
+func TestTheQueueForSlotsIsBounded(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 1, VerifyTimeout: time.Second}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		free := occupy(t, c, 1)
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { after(t, time.Second, o, c, fmt.Sprint("waits", i), cache.Miss, cache.ErrBusy) })
+		}
+		synctest.Wait()
+		after(t, 0, o, c, "one too many", cache.Miss, cache.ErrBusy)
+		after(t, 0, o, c, "0", cache.Miss, nil) // it is in memory: a recheck's
+		wg.Wait()
+		free()
+		after(t, 0, o, c, "later", cache.Miss, nil)
+	})
+}
+
+// TestTheQueueComesBehindWhatIsInMemory: of new calls only one stands before it.
+func TestTheQueueComesBehindWhatIsInMemory(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 1}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		slow := func(context.Context) (string, time.Time, error) {
+			time.Sleep(100 * time.Millisecond)
+			return "", time.Time{}, nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _, _ = c.Do(t.Context(), cache.NewKey("runs"), slow) })
+		wg.Go(func() {
+			_, _, _ = c.Recheck(t.Context(), cache.NewKey("rechecked"), func(context.Context) (string, time.Time, error) {
+				time.Sleep(time.Second)
+				return "", time.Time{}, nil
+			})
+		})
+		synctest.Wait()
+		for i := range 5 {
+			wg.Go(func() { _, _, _ = c.Do(t.Context(), cache.NewKey("queued", fmt.Sprint(i)), slow) })
+		}
+		synctest.Wait()
+		after(t, 200*time.Millisecond, o, c, "0", cache.Miss, nil)
+		wg.Wait()
+	})
+}
+
+// TestWhatWaitsInTheQueue: it does not ask an owner that named a delay meanwhile, and
+// begins only when it has its slot.
+func TestWhatWaitsInTheQueue(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 1}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		tag := cache.Tag{1}
+		free := occupy(t, c, 1)
+		var wg sync.WaitGroup
+		var loads int
+		wg.Go(func() {
+			_, result, err := c.Do(t.Context(), cache.NewKey("queued"), func(context.Context) (string, time.Time, error) {
+				loads++
+				return "", time.Time{}, nil
+			}, tag)
+			if result != cache.Miss || err != nil || loads != 1 {
+				t.Errorf("%v, %v after %d loads", result, err, loads)
+			}
+		})
+		synctest.Wait()
+		c.Forget(tag)
+		free()
+		wg.Wait()
+
+		open := make(chan struct{})
+		wg.Go(func() {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("limited"), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, delayed(time.Minute)
+			})
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := o.call(t.Context(), c, "queued while the owner named a delay"); !errors.Is(err, cache.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		asked := len(o.times())
+		close(open)
+		wg.Wait()
+		if got := len(o.times()); got != asked {
+			t.Errorf("it was asked %d times", got-asked)
 		}
 	})
 }

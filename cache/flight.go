@@ -19,7 +19,6 @@ type loaded[V any] struct {
 	holder   Tag
 	err      error
 	verdict  verdict
-	delay    time.Duration // that the owner named
 	timedOut bool
 }
 
@@ -56,6 +55,11 @@ func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 	if slot == nil {
 		return f.notLoaded(a, ErrBusy)
 	}
+	if left := c.owner.delayed(c.now()); left > 0 { // said while this one waited
+		<-slot
+		return f.notLoaded(a, newWaitError(left))
+	}
+	a.began = c.forgets.Clock() // what was forgotten meanwhile is asked for now
 	of, number, ok := f.shard.begin(f.key, c.now())
 	if !ok {
 		<-slot
@@ -102,14 +106,17 @@ func (f *flight[V]) run(of *loads, slot chan struct{}) loaded[V] {
 	return l
 }
 
-// judge fills in what follows from what was loaded.
+// judge fills in what follows from what was loaded, and learns the delay that the owner
+// named, be it in an answer that came too late.
 func (f *flight[V]) judge(l *loaded[V]) {
 	if l.timedOut {
 		l.err = errors.Join(l.err, ErrUnavailable)
 	}
 	l.verdict, l.tags = judge(l.err), f.tags
 	if l.verdict == unavailable {
-		l.delay = retryAfter(l.err)
+		if delay := retryAfter(l.err); delay > 0 { // now: who gets this load's slot must know of it
+			f.cache.owner.delay(f.cache.now(), delay)
+		}
 	}
 	if tagged, ok := any(l.value).(Tagged); ok && l.verdict == found {
 		own := tagged.Tags()
@@ -141,9 +148,6 @@ func (f *flight[V]) learn(l *loaded[V], probe bool) {
 	c := f.cache
 	e, held := c.values.get(f.key)
 	now := c.now()
-	if l.delay > 0 {
-		c.owner.delay(now, l.delay)
-	}
 	switch {
 	case l.verdict == found:
 		c.owner.answered()

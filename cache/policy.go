@@ -38,8 +38,7 @@ type Policy struct {
 	// default, 0, not at all.
 	StaleIfError time.Duration
 	// Patience is how long a caller waits for a load when a stale value could be
-	// served, which it gets then, while the load goes on; and how long a load waits for
-	// one of MaxVerifies. By default DefaultPatience.
+	// served, which it gets then, while the load goes on. By default DefaultPatience.
 	Patience time.Duration
 	// VerifyTimeout bounds one load, whoever waits for it. By default
 	// DefaultVerifyTimeout.
@@ -56,10 +55,11 @@ type Policy struct {
 	MaxPerSubject int
 	// MaxVerifies bounds the loads in flight at once, those that were abandoned but
 	// still run included; [Cache.Recheck] has a quarter as many on top. Beyond it a
-	// call that needs one waits for Patience, as do at most eight for each of them, and then
-	// gets ErrBusy. One that has a stale value may take one of Recheck's; it gets ErrBusy,
-	// too, unless the owner is known to be away: having too much to do is no reason to serve
-	// what may have ended. Values within their TTL are served all the same. By default
+	// call that needs one waits for VerifyTimeout, as all do who come at once after a
+	// deploy, and then gets ErrBusy; at once if 40 for each of them wait already. If it has
+	// a stale value, it waits for Patience and may take one of Recheck's; then it gets
+	// ErrBusy, too, unless the owner is known to be away: having too much to do is no
+	// reason to serve what may have ended. Values within their TTL are served all the same. By default
 	// DefaultMaxVerifies.
 	MaxVerifies int
 }

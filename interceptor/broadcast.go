@@ -40,8 +40,8 @@ const (
 	formatTags byte = 1 + iota
 	formatAll
 
-	// maxForgotten bounds the tags of one message: more names than one token has.
-	maxForgotten = 512
+	// maxForgotten bounds the tags of one message: the names that Forget goes by.
+	maxForgotten = 2 + maxExtractors
 )
 
 // ForgottenAll is what [Authenticator.ForgetAll] tells others. A [Broadcast] that

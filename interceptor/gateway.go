@@ -54,9 +54,10 @@ func NewGatewayAuth(opts ...Option) (*GatewayAuth, error) {
 	if g.secret, err = secret.New("WithSharedSecrets", c.secretHeader, c.secrets); err != nil {
 		errs = append(errs, prefixed("", err))
 	} else {
+		const separators = "-_." // any of which may stand for another
 		first := g.secret.Header[:1]
-		if strings.Contains("-_.", first) { // any of which may stand for another
-			first = "-_."
+		if strings.Contains(separators, first) {
+			first = separators
 		}
 		for i := range len(first) {
 			g.suspects[first[i]] = true

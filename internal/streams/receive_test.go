@@ -16,7 +16,7 @@ type legacy struct {
 }
 
 func (m *legacy) Reset()         { *m = legacy{} }
-func (m *legacy) String() string { return *m.Name }
+func (m *legacy) String() string { return *m.Name } //nolint:protogetter // it has no getters
 func (*legacy) ProtoMessage()    {}
 
 // oneMessage is a stream of one message of the client.
@@ -31,7 +31,7 @@ func (s oneMessage) RecvMsg(m any) error { return proto.Unmarshal(s.data, m.(pro
 // TestAMessageThatOnlyWrapsAnotherIsReceivedInPlace: a copy of the wrapper would not
 // reach the message that the handler holds.
 func TestAMessageThatOnlyWrapsAnotherIsReceivedInPlace(t *testing.T) {
-	data, err := proto.Marshal(protoadapt.MessageV2Of(&legacy{Name: proto.String("ada")}))
+	data, err := proto.Marshal(protoadapt.MessageV2Of(&legacy{Name: new("ada")}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestAMessageThatOnlyWrapsAnotherIsReceivedInPlace(t *testing.T) {
 			if err := stream.RecvMsg(protoadapt.MessageV2Of(&m)); err != nil {
 				return err
 			}
-			if m.Name == nil || *m.Name != "ada" {
+			if m.Name == nil || *m.Name != "ada" { //nolint:protogetter // see above
 				t.Errorf("received %+v", m)
 			}
 			return nil

@@ -45,14 +45,14 @@ type link struct {
 	prev, next *link
 }
 
-// add makes w findable by these tags, in addition to those that it has.
+// add makes w, which is new, findable by these tags.
 func (s *Set) add(w *Watch, tags ...Tag) {
 	if s == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(w, append(w.tags(), tags...))
+	s.set(w, tags)
 }
 
 // retag replaces the tags that w has beyond the first of them. It reports whether

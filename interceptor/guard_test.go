@@ -1,0 +1,97 @@
+package interceptor_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"google.golang.org/grpc/codes"
+	grpcmd "google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+	"github.com/grpc-sessionauth/sessionauth/telemetry"
+)
+
+func TestAnAuditLearnsWhatWasAskedFor(t *testing.T) {
+	a := newBenchAuth(t)
+	want := func(unary, stream bool) {
+		t.Helper()
+		if gotUnary, gotStream := a.Installed(); gotUnary != unary || gotStream != stream {
+			t.Errorf("got %t, %t, want %t, %t", gotUnary, gotStream, unary, stream)
+		}
+	}
+	want(false, false)
+	a.StreamServerInterceptor()
+	want(false, true)
+	a.UnaryServerInterceptor()
+	want(true, true)
+}
+
+func TestBothKindsOfEntryAreCounted(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	a := newBenchAuth(t, interceptor.WithCache(cache.Policy{TTL: 1e12, NegativeTTL: 1e12}),
+		interceptor.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))))
+	for _, token := range []string{benchToken, "junk", "more-junk"} {
+		_, _ = a.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+	}
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for _, m := range all.ScopeMetrics[0].Metrics {
+		if sum, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == telemetry.MetricEntries {
+			for _, point := range sum.DataPoints {
+				kind, _ := point.Attributes.Value(telemetry.KeyEntry)
+				got[kind.AsString()] = point.Value
+			}
+		}
+	}
+	if got["session"] != 1 || got["refusal"] != 2 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// TestBoundsHoldWhateverTheNameLooksLike: a header may have names as metadata has them, and
+// a call's :authority is bounded as "Host".
+func TestBoundsHoldWhateverTheNameLooksLike(t *testing.T) {
+	long := strings.Repeat("a", 64<<10+1)
+	a := newBenchAuth(t, interceptor.WithKeyHeaders("Host"))
+	_, err := a.Authenticate(t.Context(), http.Header{"cookie": {long}, "Authorization": {"Bearer " + benchToken}})
+	if status.Code(err) != codes.Unauthenticated || status.Convert(err).Message() != "invalid session" {
+		t.Errorf("a cookie in lower case: %v", err)
+	}
+	for size, want := range map[int]codes.Code{100: codes.OK, len(long): codes.Unauthenticated} {
+		ctx := grpcmd.NewIncomingContext(t.Context(), grpcmd.MD{":authority": {long[:size]}, "authorization": {"Bearer " + benchToken}})
+		if _, err := a.AuthFunc(ctx); status.Code(err) != want {
+			t.Errorf("an authority of %d bytes: %v", size, err)
+		}
+	}
+}
+
+// TestAWholeHeaderIsHandedOnUpToItsBound is about the numbers themselves.
+func TestAWholeHeaderIsHandedOnUpToItsBound(t *testing.T) {
+	const values, size = 1024, 256 << 10
+	token := "Bearer " + benchToken
+	custom := authmd.ExtractorFunc(func(h http.Header) (string, bool) { return benchToken, h.Get("Authorization") != "" })
+	a := newBenchAuth(t, interceptor.WithExtractors(custom))
+	rest := size - len("Authorization") - len(token) - len("X-A")
+	for name, test := range map[string]struct {
+		header http.Header
+		want   codes.Code
+	}{
+		"as many values":  {http.Header{"Authorization": {token}, "X-A": make([]string, values-1)}, codes.OK},
+		"one more":        {http.Header{"Authorization": {token}, "X-A": make([]string, values)}, codes.Unauthenticated},
+		"as many bytes":   {http.Header{"Authorization": {token}, "X-A": {strings.Repeat("a", rest)}}, codes.OK},
+		"one more of one": {http.Header{"Authorization": {token}, "X-A": {strings.Repeat("a", rest+1)}}, codes.Unauthenticated},
+	} {
+		if _, err := a.Authenticate(t.Context(), test.header); status.Code(err) != test.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
