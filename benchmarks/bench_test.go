@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -18,17 +20,27 @@ func BenchmarkCall(b *testing.B) {
 			if tokens != minutes.many {
 				variants = append(variants, moreVariants(all)...)
 			}
+			if tokens >= 8*missCapacity {
+				variants = append(variants, missVariant(callsOf(all, bearerCall)))
+			}
 			for _, v := range variants {
-				b.Run(v.name, func(b *testing.B) {
+				walks := make([]int, runtime.GOMAXPROCS(0)) // which go on from one b.N to the next
+				for g := range walks {
+					walks[g] = startOf(g, len(walks), tokens)
+				}
+				b.Run(strings.ReplaceAll(v.name, "`", ""), func(b *testing.B) {
 					var goroutines atomic.Int64
 					b.ReportAllocs()
 					b.RunParallel(func(pb *testing.PB) {
-						i := int(goroutines.Add(1)) * stride % tokens
+						g := goroutines.Add(1) - 1
+						i := walks[g]
 						for pb.Next() {
 							v.op(i)
 							i = (i + stride) % tokens
 						}
+						walks[g] = i
 					})
+					v.verify()
 				})
 			}
 		})
@@ -47,6 +59,7 @@ func BenchmarkRPC(b *testing.B) {
 					for i := 0; b.Loop(); i = (i + 1) % minutes.few {
 						v.op(i)
 					}
+					v.verify()
 				})
 			}
 		})

@@ -10,8 +10,8 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// group is one colour of a chart's bars.
-type group struct {
+// colour is one colour of a chart's bars.
+type colour struct {
 	name   string
 	values plotter.Values // one for each label
 }
@@ -19,7 +19,7 @@ type group struct {
 var colours = []color.Color{color.RGBA{0x1f, 0x6f, 0xb4, 0xff}, color.RGBA{0xf2, 0x8e, 0x2b, 0xff}, color.RGBA{0x76, 0xb7, 0xb2, 0xff}}
 
 // bars draws a chart of lying bars, the first label on top.
-func bars(file, title, unit string, labels []string, groups ...group) error {
+func bars(file, title, unit string, labels []string, groups ...colour) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text = title, unit
 	p.BackgroundColor = color.White
@@ -59,7 +59,7 @@ func bars(file, title, unit string, labels []string, groups ...group) error {
 func draw(r results, folder string) error {
 	alone, together := r.cost(r.scale.few, serial), r.cost(r.scale.few, concurrent)
 	var names []string
-	ns := []group{{name: serial.String()}, {name: concurrent.String()}}
+	ns := []colour{{name: serial.String()}, {name: concurrent.String()}}
 	for _, name := range variantNames {
 		if _, ok := alone[name]; !ok || name == miss || name == spanAlone {
 			continue
@@ -74,9 +74,9 @@ func draw(r results, folder string) error {
 	}
 
 	names = []string{hit, handRolled, cacheGet, cacheDo, otterGet}
-	var ratios []group
+	var ratios []colour
 	for _, tokens := range []int{1, r.scale.few, r.scale.many} {
-		g := group{name: tokensText(tokens)}
+		g := colour{name: tokensText(tokens)}
 		for _, name := range names {
 			g.values = append(g.values, r.cost(tokens, concurrent).ratio(name, kubernetes).median)
 		}
@@ -88,7 +88,7 @@ func draw(r results, folder string) error {
 	}
 
 	names = nil
-	var memory group
+	var memory colour
 	for _, h := range r.holders {
 		names = append(names, h.name)
 		memory.values = append(memory.values, h.bytes)

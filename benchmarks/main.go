@@ -1,57 +1,57 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 )
 
-// scale says how long a run takes.
+// scale says how much is measured, and for how long.
 type scale struct {
-	few, many     int // tokens, beside one
-	rounds        int // of the core variants
-	slice         time.Duration
-	held          int // sessions in memory
-	expiring      int
-	callers       int // of the stampede
-	stampedes     int
-	streams       int
-	garbage       time.Duration
-	rpcRounds     int
-	ownerAnswers  time.Duration
-	expireSeconds int
-	watched       time.Duration // lookups, while entries expire
+	few, many    int           // tokens, beside one
+	rounds       int           // of the variants with few tokens, and of calls over a connection; half as many with one token and many
+	slice        time.Duration // of a variant in a round
+	held         int           // sessions in memory
+	garbage      time.Duration // for which garbage is made beside them
+	expiring     int           // entries that expire at once
+	expiries     int           // how often
+	callers      int           // of a stampede
+	stampedes    int
+	ownerAnswers time.Duration // after which the owner answers in a stampede
+	streams      int           // that are open at once
+	streamRounds int
 }
 
 var (
 	minutes = scale{
-		few: 10_000, many: 1_000_000, rounds: 60, slice: 20 * time.Millisecond, held: 1_000_000, expiring: 1_000_000, callers: 10_000, stampedes: 5,
-		streams: 10_000, garbage: 3 * time.Second, rpcRounds: 100, ownerAnswers: 50 * time.Millisecond, expireSeconds: 20, watched: 2 * time.Second,
+		few: 10_000, many: 1_000_000, rounds: 60, slice: 20 * time.Millisecond, held: 1_000_000, garbage: 3 * time.Second,
+		expiring: 1_000_000, expiries: 3, callers: 10_000, stampedes: 5, ownerAnswers: 50 * time.Millisecond, streams: 10_000, streamRounds: 3,
 	}
 	long = scale{
-		few: 10_000, many: 1_000_000, rounds: 300, slice: 20 * time.Millisecond, held: 1_000_000, expiring: 1_000_000, callers: 10_000, stampedes: 25,
-		streams: 10_000, garbage: 10 * time.Second, rpcRounds: 500, ownerAnswers: 50 * time.Millisecond, expireSeconds: 30, watched: 2 * time.Second,
-	}
-	// once runs everything and measures nothing that is worth reading.
-	once = scale{
-		few: 5000, many: 6000, rounds: 2, slice: time.Microsecond, held: 1000, expiring: 1000, callers: 100, stampedes: 1,
-		streams: 20, garbage: 10 * time.Millisecond, rpcRounds: 10, ownerAnswers: time.Millisecond, expireSeconds: 1, watched: 10 * time.Millisecond,
+		few: 10_000, many: 1_000_000, rounds: 300, slice: 20 * time.Millisecond, held: 1_000_000, garbage: 10 * time.Second,
+		expiring: 1_000_000, expiries: 9, callers: 10_000, stampedes: 25, ownerAnswers: 50 * time.Millisecond, streams: 10_000, streamRounds: 9,
 	}
 )
 
-// results are the figures of a run.
+// results are the figures of a run. Those of a group that was left out are zero.
 type results struct {
 	scale     scale
+	whole     bool   // all groups ran
 	load      string // of the machine, when the run began
 	took      time.Duration
 	costs     []cost
 	allocs    map[string]float64
 	rpcs      map[string]series // by transport
 	holders   []holder
-	stall     stall
-	stampedes []stampede
+	stalls    []stall
+	stampedes map[string][]stampede // by who was called
 	streams   []streamBytes
 }
 
@@ -64,70 +64,147 @@ type cost struct {
 
 // way is how calls are made.
 type way struct {
-	cores, goroutines int
+	threads, goroutines int // threads is GOMAXPROCS
 }
 
 var (
 	serial     = way{1, 1}
 	concurrent = way{2, 8}
-	ways       = []way{serial, {2, 1}, concurrent}
+	// ways are -cpu 1,2,8, and the goroutines of the last on the cores of the second.
+	ways = []way{serial, {2, 2}, concurrent, {8, 8}}
 )
 
-func measure(s scale, say func(format string, args ...any)) results {
-	start := time.Now()
-	r := results{scale: s, load: loadAverage(), allocs: map[string]float64{}, rpcs: map[string]series{}}
-	for _, tokens := range []int{1, s.few, s.many} {
-		all := tokensOf(tokens)
-		variants := coreVariants(all)
-		if tokens != s.many {
-			variants = append(variants, moreVariants(all)...)
-		}
-		for _, w := range ways {
-			say("%d tokens, %d goroutines on %d cores", tokens, w.goroutines, w.cores)
-			cores := runtime.GOMAXPROCS(w.cores)
-			r.costs = append(r.costs, cost{tokens, w, turns{tokens, w.goroutines, s.rounds, s.slice}.take(variants)})
-			runtime.GOMAXPROCS(cores)
-		}
-		if tokens == s.few {
-			for _, v := range variants {
-				r.allocs[v.name] = allocations(v.op, tokens)
-			}
-		}
-	}
-	for _, transport := range transports {
-		say("calls over %s", transport)
-		r.rpcs[transport] = measureRPC(s, transport)
-	}
-	say("a stampede")
-	for range s.stampedes {
-		r.stampedes = append(r.stampedes, runStampede(s.callers, s.ownerAnswers))
-	}
-	say("open streams")
-	r.streams = measureStreams(s.streams)
-	say("what is held in memory")
-	r.holders = measureHolders(s)
-	say("entries expire")
-	r.stall = measureStall(s)
-	r.took = time.Since(start)
-	return r
+// selection is what of a run is wanted.
+type selection struct {
+	groups   []string
+	variants *regexp.Regexp
 }
 
-func main() {
+func (s selection) of(variants []variant) []variant {
+	return slices.DeleteFunc(slices.Clone(variants), func(v variant) bool { return !s.variants.MatchString(v.name) })
+}
+
+// runner is a run in progress.
+type runner struct {
+	results
+
+	selected selection
+	say      func(format string, args ...any)
+}
+
+// group is a part of a run.
+type group struct {
+	name string
+	run  func(r *runner)
+}
+
+var groups = []group{
+	{"one", func(r *runner) { r.calls(1, r.scale.rounds/2) }},
+	{"hit", func(r *runner) { r.calls(r.scale.few, r.scale.rounds) }},
+	{"many", func(r *runner) { r.calls(r.scale.many, r.scale.rounds/2) }},
+	{"rpc", func(r *runner) {
+		for _, transport := range transports {
+			r.rpcs[transport] = measureRPC(r.scale, transport, r.selected)
+		}
+	}},
+	{"stampede", func(r *runner) { r.stampedes = measureStampedes(r.scale) }},
+	{"streams", func(r *runner) { r.streams = measureStreams(r.scale) }},
+	{"memory", func(r *runner) { r.holders = measureHolders(r.scale) }},
+	{"expiry", func(r *runner) { r.stalls = measureStalls(r.scale) }},
+}
+
+func groupNames() []string {
+	names := make([]string, len(groups))
+	for i, g := range groups {
+		names[i] = g.name
+	}
+	return names
+}
+
+// calls measures what a call costs with a number of tokens.
+func (r *runner) calls(tokens, rounds int) {
+	all := tokensOf(tokens)
+	variants := coreVariants(all)
+	if tokens != r.scale.many { // they would take gigabytes more
+		variants = append(variants, moreVariants(all)...)
+	}
+	var missed []context.Context
+	if tokens >= 8*missCapacity { // by the time a token comes round again it has been evicted
+		missed = callsOf(all, bearerCall)
+	}
+	those := func() []variant {
+		if missed == nil {
+			return r.selected.of(variants)
+		}
+		return r.selected.of(append(slices.Clip(variants), missVariant(missed))) // a new one: each begins with the same tokens
+	}
+	for _, w := range ways {
+		r.say("%s, %v", tokensText(tokens), w)
+		before := runtime.GOMAXPROCS(w.threads)
+		r.costs = append(r.costs, cost{tokens, w, turns{tokens, w.goroutines, max(2, rounds), r.scale.slice}.take(those())})
+		runtime.GOMAXPROCS(before)
+	}
+	if tokens == r.scale.few {
+		for _, v := range those() {
+			r.allocs[v.name] = allocations(v.op, tokens)
+			v.verify()
+		}
+	}
+}
+
+func measure(s scale, selected selection, say func(format string, args ...any)) results {
+	start := time.Now()
+	r := runner{
+		results{scale: s, load: loadAverage(), allocs: map[string]float64{}, rpcs: map[string]series{}, whole: len(selected.groups) == len(groups)},
+		selected, say,
+	}
+	for _, g := range groups {
+		if slices.Contains(selected.groups, g.name) {
+			say("group %s", g.name)
+			g.run(&r)
+		}
+	}
+	r.took = time.Since(start)
+	return r.results
+}
+
+func run() error {
 	out := flag.String("out", "", "the folder of performance.md; by default, nothing is written")
 	full := flag.Bool("full", false, "take longer")
-	quick := flag.Bool("quick", false, "run everything once: the figures mean nothing")
+	only := flag.String("only", strings.Join(groupNames(), ","), "the groups that are measured")
+	rounds := flag.Int("rounds", 0, "how many turns each variant has; by default, 60, with -full 300")
+	names := flag.String("variants", "", "a regular expression: the variants that are measured; by default, all")
 	flag.Parse()
-	runtime.GOMAXPROCS(min(2, runtime.NumCPU()))
+	selected := selection{groups: strings.Split(*only, ",")}
+	for _, name := range selected.groups {
+		if !slices.Contains(groupNames(), name) {
+			return fmt.Errorf("-only: there is no group %q; there are %s", name, strings.Join(groupNames(), ", "))
+		}
+	}
+	var err error
+	if selected.variants, err = regexp.Compile(*names); err != nil {
+		return fmt.Errorf("-variants: %w", err)
+	}
+	if *out != "" && (len(selected.groups) != len(groups) || *names != "") {
+		return errors.New("-out: the page is written by a whole run; leave out -only and -variants")
+	}
 	s := minutes
 	if *full {
 		s = long
 	}
-	if *quick {
-		s = once
+	if *rounds > 0 {
+		s.rounds = *rounds
 	}
+	runtime.GOMAXPROCS(min(2, runtime.NumCPU()))
 	start := time.Now()
-	r := measure(s, func(format string, args ...any) {
+	return write(measure(s, selected, func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
-	})
-	must(write(r, *out))
+	}), *out)
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }

@@ -21,6 +21,7 @@ const (
 
 	bareRPC        = "bare"
 	interceptedRPC = "with the interceptor"
+	handRolledRPC  = "with the hand-rolled interceptor"
 )
 
 var transports = []string{bufconnTransport, tcpTransport}
@@ -88,30 +89,34 @@ func outgoing(token string) context.Context {
 		"cookie", someCookies[0], "x-request-id", requestID[0], "traceparent", traceParent[0])
 }
 
-// rpcVariants are calls of a server that has the interceptor and of one that has not.
-// Both are sent the same.
+// rpcVariants are calls of servers that differ in their interceptor. All are sent the same.
 func rpcVariants(n int, transport string) (variants []variant, stop func()) {
 	tokens := tokensOf(n)
 	calls := callsOf(tokens, outgoing)
 	auth := newAuth(verify, cache.Policy{TTL: ttl, MaxEntries: 2 * n})
-	bare, stopBare := serve(transport)
-	with, stopWith := serve(transport, auth.ServerOptions()...)
-	call := func(name string, client grpc_testing.TestServiceClient) variant {
-		return variant{name, func(i int) {
+	var handLoads loads
+	var stops []func()
+	call := func(name string, check func() error, opts ...grpc.ServerOption) {
+		client, stop := serve(transport, opts...)
+		stops = append(stops, stop)
+		variants = append(variants, variant{name, func(i int) {
 			_, err := client.UnaryCall(calls[i], &grpc_testing.SimpleRequest{})
 			must(err)
-		}}
+		}, check})
 	}
-	variants = []variant{call(bareRPC, bare), call(interceptedRPC, with)}
+	call(bareRPC, nil)
+	call(interceptedRPC, allHits(auth.Stats, n, false), auth.ServerOptions()...)
+	call(handRolledRPC, handLoads.one(n), grpc.UnaryInterceptor(newHandRolled(handLoads.verify)))
 	fill(variants, n)
 	return variants, func() {
-		stopBare()
-		stopWith()
+		for _, stop := range stops {
+			stop()
+		}
 	}
 }
 
-func measureRPC(s scale, transport string) series {
+func measureRPC(s scale, transport string, selected selection) series {
 	variants, stop := rpcVariants(s.few, transport)
 	defer stop()
-	return turns{s.few, 1, s.rpcRounds, s.slice}.take(variants)
+	return turns{s.few, 1, max(10, s.rounds*3/2), s.slice}.take(selected.of(variants))
 }

@@ -3,12 +3,16 @@ package main
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
 // stampede is what came of many calls with one token that nobody has verified yet.
@@ -18,15 +22,58 @@ type stampede struct {
 	all            time.Duration // from the first call until the last was answered
 }
 
+// The ones that are called in a stampede.
+const (
+	ourStampede        = "sessionauth"
+	kubernetesStampede = "Kubernetes' token cache"
+	handRolledStampede = "hand-rolled interceptor"
+)
+
+// crowds are who is called, and how.
+var crowds = []struct {
+	name string
+	call func(verify interceptor.VerifyFunc[*session]) func() error
+}{
+	{ourStampede, func(verify interceptor.VerifyFunc[*session]) func() error {
+		return callOf(newAuth(verify, cache.Policy{TTL: ttl}).UnaryServerInterceptor())
+	}},
+	{kubernetesStampede, func(verify interceptor.VerifyFunc[*session]) func() error {
+		kube := newKubernetes(verify)
+		return func() error {
+			_, _, err := kube.AuthenticateToken(context.Background(), token(0))
+			return err
+		}
+	}},
+	{handRolledStampede, func(verify interceptor.VerifyFunc[*session]) func() error { return callOf(newHandRolled(verify)) }},
+}
+
+func callOf(intercept grpc.UnaryServerInterceptor) func() error {
+	ctx := bearerCall(token(0))
+	return func() error {
+		_, err := intercept(ctx, nil, info, handler)
+		return err
+	}
+}
+
+// measureStampedes lets the crowds take turns.
+func measureStampedes(s scale) map[string][]stampede {
+	measured := map[string][]stampede{}
+	for range s.stampedes {
+		for _, c := range crowds {
+			measured[c.name] = append(measured[c.name], runStampede(c.call, s.callers, s.ownerAnswers))
+		}
+	}
+	return measured
+}
+
 // runStampede makes the calls at once. The owner of the sessions takes its time.
-func runStampede(callers int, answers time.Duration) stampede {
+func runStampede(prepare func(interceptor.VerifyFunc[*session]) func() error, callers int, answers time.Duration) stampede {
 	var verifications atomic.Int64
-	auth := newAuth(func(_ context.Context, token string, _ http.Header) (*session, error) {
+	call := prepare(func(ctx context.Context, token string, header http.Header) (*session, error) {
 		verifications.Add(1)
 		time.Sleep(answers)
-		return &session{token[:12]}, nil
-	}, cache.Policy{TTL: ttl})
-	intercept, call := auth.UnaryServerInterceptor(), bearerCall(token(0))
+		return verify(ctx, token, header)
+	})
 	waits := make([]time.Duration, callers)
 	open := make(chan struct{})
 	var ready, done sync.WaitGroup
@@ -36,12 +83,13 @@ func runStampede(callers int, answers time.Duration) stampede {
 			ready.Done()
 			<-open
 			start := time.Now()
-			_, err := intercept(call, nil, info, handler)
+			err := call()
 			waits[i] = time.Since(start)
 			must(err)
 		})
 	}
 	ready.Wait()
+	runtime.GC()
 	start := time.Now()
 	close(open)
 	done.Wait()

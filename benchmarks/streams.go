@@ -12,11 +12,16 @@ import (
 )
 
 // streamBytes is what an open stream holds in memory, stacks included, on the server and
-// the client.
+// the client, in each round.
 type streamBytes struct {
-	kind           string
-	passing, bound float64 // with an interceptor that does nothing; bound to its session
+	kind  string
+	bytes series
 }
+
+const (
+	passingStream = "an interceptor that does nothing"
+	boundStream   = "bound to its session"
+)
 
 // streamKinds are the ways to open a stream that stays open until ctx ends.
 var streamKinds = []struct {
@@ -40,16 +45,24 @@ var streamKinds = []struct {
 	}},
 }
 
-func measureStreams(streams int) []streamBytes {
+// measureStreams lets both take turns, after a round that only makes what stays in memory.
+func measureStreams(s scale) []streamBytes {
 	pass := func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		return handler(srv, stream)
 	}
 	auth := newAuth(verify, cache.Policy{TTL: ttl})
 	measured := make([]streamBytes, 0, len(streamKinds))
 	for _, kind := range streamKinds {
-		measured = append(measured, streamBytes{
-			kind.name, bytesPerStream(streams, kind.open, grpc.StreamInterceptor(pass)), bytesPerStream(streams, kind.open, auth.ServerOptions()...),
-		})
+		bytes := series{}
+		for round := range s.streamRounds + 1 {
+			passing := bytesPerStream(s.streams, kind.open, grpc.StreamInterceptor(pass))
+			bound := bytesPerStream(s.streams, kind.open, auth.ServerOptions()...)
+			if round > 0 {
+				bytes[passingStream] = append(bytes[passingStream], passing)
+				bytes[boundStream] = append(bytes[boundStream], bound)
+			}
+		}
+		measured = append(measured, streamBytes{kind.name, bytes})
 	}
 	return measured
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -11,8 +13,11 @@ import (
 // variant is one of the things that are measured beside one another.
 type variant struct {
 	name string
-	// op is one call, with token i. It is called concurrently.
+	// op is one call, with token i. It is called concurrently, and ends the run when the
+	// call itself shows that it is not what is measured.
 	op func(i int)
+	// check, if there is one, returns an error when calls were not what the name says.
+	check func() error
 }
 
 // series holds, for each variant by its name, the nanoseconds that a call took in each
@@ -42,7 +47,7 @@ func (t turns) take(variants []variant) series {
 	for v := range variants {
 		order[v] = v
 		for g := range t.goroutines {
-			walks[v] = append(walks[v], g*(t.tokens/t.goroutines)%t.tokens*stride%t.tokens)
+			walks[v] = append(walks[v], startOf(g, t.goroutines, t.tokens))
 		}
 		t.spend(variants[v].op, walks[v]) // to warm up
 	}
@@ -55,7 +60,26 @@ func (t turns) take(variants []variant) series {
 			measured[name] = append(measured[name], t.spend(variants[v].op, walks[v]))
 		}
 	}
+	for _, v := range variants {
+		v.verify()
+	}
 	return measured
+}
+
+// startOf returns the token at which one of some goroutines starts its walk: far from the
+// others', or what one of them makes a hit would be a hit for the next.
+func startOf(goroutine, goroutines, tokens int) int {
+	return goroutine * tokens / goroutines * stride % tokens
+}
+
+// verify ends the run unless the calls so far were what the name says.
+func (v variant) verify() {
+	if v.check == nil {
+		return
+	}
+	if err := v.check(); err != nil {
+		must(fmt.Errorf("%s: %w", v.name, err))
+	}
 }
 
 // spend makes calls for the time of a slice and returns the nanoseconds for each.
@@ -115,9 +139,11 @@ func (s series) beyond(of, to string) spread {
 }
 
 func (s series) compare(of, to string, by func(a, b float64) float64) spread {
-	var values []float64
+	values := make([]float64, 0, len(s[of]))
 	for round, a := range s[of] {
-		values = append(values, by(a, s[to][round]))
+		if len(s[to]) > 0 { // it was not left out
+			values = append(values, by(a, s[to][round]))
+		}
 	}
 	return spreadOf(values)
 }
@@ -137,7 +163,7 @@ func (s series) groups(n int) series {
 	return grouped
 }
 
-// allocations returns how many a call makes.
+// allocations returns how many a call makes, to a hundredth.
 func allocations(op func(i int), tokens int) float64 {
 	const calls = 2000
 	walk := 0
@@ -148,5 +174,5 @@ func allocations(op func(i int), tokens int) float64 {
 		walk = (walk + stride) % tokens
 	}
 	runtime.ReadMemStats(&after)
-	return float64((after.Mallocs - before.Mallocs) / calls)
+	return math.Round(float64(after.Mallocs-before.Mallocs)/calls*100) / 100
 }

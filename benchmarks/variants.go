@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcmd "google.golang.org/grpc/metadata"
@@ -28,24 +30,25 @@ import (
 
 // The names of the variants, as the page shows them.
 const (
-	hit          = "interceptor, hit by bearer"
-	hitCookie    = "interceptor, hit by a named cookie"
-	hitNegative  = "interceptor, negative hit"
-	hitMetrics   = "interceptor, hit, with the SDK's metrics"
-	spanAlone    = "a span sampled at 1 %, alone"
-	hitTraced    = "interceptor, hit, in that span"
-	miss         = "interceptor, miss"
-	cacheGet     = "`cache.Get`"
-	cacheDo      = "`cache.Do`, hit"
-	cacheKeyDo   = "`cache.NewKey` and `cache.Do`, hit"
-	kubernetes   = "Kubernetes' token cache, hit alone"
-	handRolled   = "hand-rolled interceptor, hit"
-	otterGet     = "otter, `GetIfPresent`"
-	ttlGet       = "ttlcache, `Get`"
-	missCapacity = 512
-)
+	hit         = "interceptor, hit by bearer"
+	hitCookie   = "interceptor, hit by a named cookie"
+	hitNegative = "interceptor, negative hit"
+	hitMetrics  = "interceptor, hit, with the SDK's metrics"
+	spanAlone   = "a span sampled at 1 %, alone"
+	hitTraced   = "interceptor, hit, in that span"
+	miss        = "interceptor, miss"
+	cacheGet    = "`cache.Get`"
+	cacheDo     = "`cache.Do`, hit"
+	cacheKeyDo  = "`cache.NewKey` and `cache.Do`, hit"
+	kubernetes  = "Kubernetes' token cache, hit alone"
+	handRolled  = "hand-rolled interceptor, hit"
+	otterGet    = "otter, `GetIfPresent`"
+	ttlGet      = "ttlcache, `Get`"
 
-const ttl = time.Hour
+	spanName     = "UnaryCall"
+	missCapacity = 512 // of the cache that is always too small
+	ttl          = time.Hour
+)
 
 var info = &grpc.UnaryServerInfo{FullMethod: "/grpc.testing.TestService/UnaryCall"}
 
@@ -65,16 +68,21 @@ func newAuth(verify interceptor.VerifyFunc[*session], policy cache.Policy, opts 
 }
 
 // intercepted is a call of a whole unary interceptor.
-func intercepted(name string, intercept grpc.UnaryServerInterceptor, calls []context.Context) variant {
+func intercepted(name string, intercept grpc.UnaryServerInterceptor, calls []context.Context, check func() error) variant {
 	return variant{name, func(i int) {
 		_, err := intercept(calls[i], nil, info, handler)
 		must(err)
-	}}
+	}, check}
+}
+
+// hitOf is such a call of an authenticator of ours that is always answered from memory.
+func hitOf(name string, a *interceptor.Authenticator, calls []context.Context) variant {
+	return intercepted(name, a.UnaryServerInterceptor(), calls, allHits(a.Stats, len(calls), false))
 }
 
 // newHandRolled is what a team writes without this library: go-grpc-middleware's auth,
 // all metadata as an http.Header, one ttlcache keyed by the raw token.
-func newHandRolled() grpc.UnaryServerInterceptor {
+func newHandRolled(verify interceptor.VerifyFunc[*session]) grpc.UnaryServerInterceptor {
 	type userKey struct{}
 	sessions := ttlcache.New(ttlcache.WithTTL[string, *authcontext.AuthContext](ttl))
 	return auth.UnaryServerInterceptor(func(ctx context.Context) (context.Context, error) {
@@ -108,9 +116,13 @@ func newHandRolled() grpc.UnaryServerInterceptor {
 	})
 }
 
-func newKubernetes() authenticator.Token {
-	return kubecache.New(authenticator.TokenFunc(func(_ context.Context, token string) (*authenticator.Response, bool, error) {
-		return &authenticator.Response{User: &kubeuser.DefaultInfo{Name: token[:12], Groups: roles}}, true, nil
+func newKubernetes(verify interceptor.VerifyFunc[*session]) authenticator.Token {
+	return kubecache.New(authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+		s, err := verify(ctx, token, nil)
+		if err != nil {
+			return nil, false, err
+		}
+		return &authenticator.Response{User: &kubeuser.DefaultInfo{Name: s.userID, Groups: slices.Clone(roles)}}, true, nil
 	}), false, ttl, ttl)
 }
 
@@ -128,7 +140,7 @@ func newTTLCache[K comparable](tokens int) *ttlcache.Cache[K, *authcontext.AuthC
 // loadOf returns a load that makes an identity, of which there is one for each token.
 func loadOf(token string) cache.LoadFunc[*authcontext.AuthContext] {
 	return func(ctx context.Context) (*authcontext.AuthContext, time.Time, error) {
-		ac, err := identity(ctx, &session{token[:12]})
+		ac, err := identity(ctx, &session{userOf(token)})
 		return ac, farFuture, err
 	}
 }
@@ -140,14 +152,14 @@ func notLoaded(context.Context) (*authcontext.AuthContext, time.Time, error) {
 // coreVariants are those that are measured with every number of tokens. All are hits:
 // every store holds what it is asked for.
 func coreVariants(tokens []string) []variant {
-	calls := callsOf(tokens, bearerCall)
-	n := 2 * len(tokens)
-	policy := cache.Policy{TTL: ttl, MaxEntries: n}
-	keys := make([]cache.Key, len(tokens))
+	calls, n, ctx := callsOf(tokens, bearerCall), len(tokens), context.Background()
+	policy := cache.Policy{TTL: ttl, MaxEntries: 2 * n}
+	keys := make([]cache.Key, n)
 	ours, err := cache.New[*authcontext.AuthContext](policy)
 	must(err)
-	others, bare, kube := newOtter[cache.Key](len(tokens)), newTTLCache[cache.Key](len(tokens)), newKubernetes()
-	ctx := context.Background()
+	others, bare := newOtter[cache.Key](n), newTTLCache[cache.Key](n)
+	var handLoads, kubeLoads loads
+	kube := newKubernetes(kubeLoads.verify)
 	for i, token := range tokens {
 		keys[i] = cache.NewKey(token)
 		ac, _, err := ours.Do(ctx, keys[i], loadOf(token))
@@ -155,85 +167,107 @@ func coreVariants(tokens []string) []variant {
 		others.Set(keys[i], ac)
 		bare.Set(keys[i], ac, ttl)
 	}
-	found := func(ok bool) {
-		if !ok {
-			panic("not in memory")
-		}
-	}
+	others.CleanUp()
 	variants := []variant{
-		intercepted(hit, newAuth(verify, policy).UnaryServerInterceptor(), calls),
-		intercepted(handRolled, newHandRolled(), calls),
+		hitOf(hit, newAuth(verify, policy), calls),
+		intercepted(handRolled, newHandRolled(handLoads.verify), calls, handLoads.one(n)),
 		{kubernetes, func(i int) {
 			_, ok, err := kube.AuthenticateToken(ctx, tokens[i])
 			must(err)
 			found(ok)
-		}},
+		}, kubeLoads.one(n)},
 		{cacheGet, func(i int) {
 			_, ok := ours.Get(keys[i])
 			found(ok)
-		}},
+		}, nil},
 		{cacheDo, func(i int) {
 			_, _, err := ours.Do(ctx, keys[i], notLoaded)
 			must(err)
-		}},
+		}, nil},
 		{cacheKeyDo, func(i int) {
 			_, _, err := ours.Do(ctx, cache.NewKey(tokens[i]), notLoaded)
 			must(err)
-		}},
-		{ttlGet, func(i int) { found(bare.Get(keys[i]) != nil) }},
+		}, nil},
+		{ttlGet, func(i int) { found(bare.Get(keys[i]) != nil) }, nil},
 		{otterGet, func(i int) {
 			_, ok := others.GetIfPresent(keys[i])
 			found(ok)
-		}},
+		}, nil},
 	}
-	fill(variants[:3], len(tokens))
+	fill(variants[:3], n)
 	return variants
 }
 
-// moreVariants are those that are measured with some tokens only.
+func found(ok bool) {
+	if !ok {
+		panic("not in memory")
+	}
+}
+
+// moreVariants are those that are measured with some numbers of tokens only.
 func moreVariants(tokens []string) []variant {
-	calls := callsOf(tokens, bearerCall)
-	policy := cache.Policy{TTL: ttl, MaxEntries: 2 * len(tokens)}
-	refusals := policy
-	refusals.NegativeTTL = ttl
-	negative := newAuth(refuse, refusals).UnaryServerInterceptor()
-	small := policy
-	small.MaxEntries = missCapacity
-	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
-	tracers := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.01)))
-	tracer := tracers.Tracer("benchmarks")
-	traced := newAuth(verify, policy, interceptor.WithTracerProvider(tracers)).UnaryServerInterceptor()
+	calls, n := callsOf(tokens, bearerCall), len(tokens)
+	policy := cache.Policy{TTL: ttl, MaxEntries: 2 * n}
 	variants := []variant{
-		intercepted(hitCookie, newAuth(verify, policy, interceptor.WithExtractors(authmd.Bearer(), authmd.Cookie(cookieName))).UnaryServerInterceptor(),
-			callsOf(tokens, cookieCall)),
-		intercepted(hitMetrics, newAuth(verify, policy, interceptor.WithMeterProvider(meters)).UnaryServerInterceptor(), calls),
-		{hitNegative, func(i int) {
-			if _, err := negative(calls[i], nil, info, handler); err == nil {
-				panic("not refused")
-			}
-		}},
+		hitOf(hitCookie, newAuth(verify, policy, interceptor.WithExtractors(authmd.Bearer(), authmd.Cookie(cookieName))), callsOf(tokens, cookieCall)),
+		negativeVariant(policy, calls),
+	}
+	reader := sdkmetric.NewManualReader()
+	metered := newAuth(verify, policy, interceptor.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))))
+	withMetrics := hitOf(hitMetrics, metered, calls)
+	withMetrics.check = all(withMetrics.check, counted(metered, reader))
+	variants = append(append(variants, withMetrics), tracedVariants(policy, calls)...)
+	fill(variants, n)
+	return variants
+}
+
+// negativeVariant is a refusal that is remembered.
+func negativeVariant(policy cache.Policy, calls []context.Context) variant {
+	policy.NegativeTTL = ttl
+	a := newAuth(refuse, policy)
+	intercept := a.UnaryServerInterceptor()
+	return variant{hitNegative, func(i int) {
+		if _, err := intercept(calls[i], nil, info, handler); status.Code(err) != codes.Unauthenticated {
+			panic("not refused")
+		}
+	}, allHits(a.Stats, len(calls), true)}
+}
+
+// tracedVariants are a span of which one in a hundred is sampled, as a stats handler
+// makes it for each call, and a hit within.
+func tracedVariants(policy cache.Policy, calls []context.Context) []variant {
+	var spans sampled
+	sampler := sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.01))
+	traced := sdktrace.NewTracerProvider(sampler, sdktrace.WithSpanProcessor(&spans))
+	alone := sdktrace.NewTracerProvider(sampler, sdktrace.WithSpanProcessor(new(sampled))).Tracer("benchmarks")
+	tracer := traced.Tracer("benchmarks")
+	a := newAuth(verify, policy, interceptor.WithTracerProvider(traced))
+	intercept := a.UnaryServerInterceptor()
+	start := func(ctx context.Context, tracer trace.Tracer) (context.Context, trace.Span) {
+		ctx, span := tracer.Start(ctx, spanName)
+		if span.IsRecording() {
+			span.SetAttributes(attribute.String("rpc.system", "grpc"))
+		}
+		return ctx, span
+	}
+	return []variant{
 		{spanAlone, func(i int) {
-			_, span := tracer.Start(calls[i], "UnaryCall")
-			if span.IsRecording() {
-				span.SetAttributes(attribute.String("rpc.system", "grpc"))
-			}
+			_, span := start(calls[i], alone)
 			span.End()
-		}},
+		}, nil},
 		{hitTraced, func(i int) {
-			ctx, span := tracer.Start(calls[i], "UnaryCall")
-			if span.IsRecording() {
-				span.SetAttributes(attribute.String("rpc.system", "grpc"))
-			}
-			_, err := traced(ctx, nil, info, handler)
+			ctx, span := start(calls[i], tracer)
+			_, err := intercept(ctx, nil, info, handler)
 			span.End()
 			must(err)
-		}},
+		}, all(allHits(a.Stats, len(calls), false), spans.oneInAHundred(a))},
 	}
-	fill(variants, len(tokens))
-	if len(tokens) > 8*missCapacity { // by the time a token comes round again it has been evicted
-		variants = append(variants, intercepted(miss, newAuth(verify, small).UnaryServerInterceptor(), calls))
-	}
-	return variants
+}
+
+// missVariant is a call that is never answered from memory: the cache is far smaller than the tokens are many.
+func missVariant(calls []context.Context) variant {
+	a := newAuth(verify, cache.Policy{TTL: ttl, MaxEntries: missCapacity})
+	return intercepted(miss, a.UnaryServerInterceptor(), calls, allMisses(a))
 }
 
 // fill calls each variant once with each token.
