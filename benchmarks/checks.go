@@ -89,7 +89,7 @@ func counted(a *interceptor.Authenticator, reader *sdkmetric.ManualReader) func(
 				}
 			}
 		}
-		if s := a.Stats(); sum != int64(s.Hits+s.Misses) { //nolint:gosec // less than 2⁶³
+		if s := a.Stats(); sum != int64(s.Hits+s.Misses) {
 			return fmt.Errorf("%s is %d after %d hits and %d misses", telemetry.MetricAuthentications, sum, s.Hits, s.Misses)
 		}
 		return nil
@@ -120,7 +120,7 @@ func (*sampled) ForceFlush(context.Context) error                { return nil }
 func (s *sampled) oneInAHundred(a *interceptor.Authenticator) func() error {
 	return func() error {
 		stats := a.Stats()
-		calls, spans, attributed := int64(stats.Hits+stats.Misses), s.ended.Load(), s.attributed.Load() //nolint:gosec // less than 2⁶³
+		calls, spans, attributed := int64(stats.Hits+stats.Misses), s.ended.Load(), s.attributed.Load()
 		if calls > 10_000 && (spans < calls/200 || spans > calls/50) {
 			return fmt.Errorf("%d of %d spans were sampled", spans, calls)
 		}

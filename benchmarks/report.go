@@ -51,13 +51,13 @@ func write(r results, out string) error {
 		return err
 	}
 	charts := filepath.Join(out, "performance")
-	if err := os.MkdirAll(charts, 0o755); err != nil { //nolint:gosec // documentation is for everybody
+	if err := os.MkdirAll(charts, 0o755); err != nil {
 		return err
 	}
 	if err := draw(r, charts); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(out, "performance.md"), []byte(p.String()), 0o644) //nolint:gosec // the same
+	return os.WriteFile(filepath.Join(out, "performance.md"), []byte(p.String()), 0o644)
 }
 
 func (p *page) introduction(r results) {

@@ -88,5 +88,5 @@ func inUse() int64 {
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse) //nolint:gosec // less than 2⁶³
+	return int64(m.HeapAlloc + m.StackInuse)
 }

@@ -66,9 +66,9 @@ func cookieCall(token string) context.Context {
 }
 
 func callsOf(tokens []string, call func(string) context.Context) []context.Context {
-	calls := make([]context.Context, len(tokens))
-	for i, token := range tokens {
-		calls[i] = call(token)
+	calls := make([]context.Context, 0, len(tokens))
+	for _, token := range tokens {
+		calls = append(calls, call(token))
 	}
 	return calls
 }

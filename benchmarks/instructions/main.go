@@ -50,16 +50,16 @@ func run(calls int) error {
 	intercept := auth.UnaryServerInterceptor()
 	info := &grpc.UnaryServerInfo{FullMethod: "/grpc.testing.TestService/UnaryCall"}
 	handler := func(context.Context, any) (any, error) { return struct{}{}, nil }
-	var contexts [tokens]context.Context
-	for i := range contexts {
+	contexts := make([]context.Context, 0, tokens)
+	for i := range tokens {
 		// The metadata of an ordinary call: 8 keys, a token of 43 characters, 2 cookies.
-		contexts[i] = grpcmd.NewIncomingContext(context.Background(), grpcmd.MD{
+		contexts = append(contexts, grpcmd.NewIncomingContext(context.Background(), grpcmd.MD{
 			":authority": {"api.example.test:443"}, "content-type": {"application/grpc"}, "user-agent": {"grpc-go/1.85.0"},
 			"grpc-accept-encoding": {"gzip"}, "cookie": {"theme=dark; _ga=GA1.1.1234567890.1700000000"},
 			"authorization": {fmt.Sprintf("Bearer user-%07d-0123456789abcdefghijklmnopqrst", i)},
 			"x-request-id":  {"7b0c2a52-6d3e-4f0e-9b0a-5f3c9d1e2a77"},
 			"traceparent":   {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
-		})
+		}))
 		if _, err := intercept(contexts[i], nil, info, handler); err != nil {
 			return err
 		}
