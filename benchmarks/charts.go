@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"image/color"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 )
@@ -20,6 +23,7 @@ var colours = []color.Color{color.RGBA{0x1f, 0x6f, 0xb4, 0xff}, color.RGBA{0xf2,
 
 // bars draws a chart of lying bars, the first label on top.
 func bars(file, title, unit string, labels []string, groups ...colour) error {
+	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text = title, unit
 	p.BackgroundColor = color.White
@@ -31,7 +35,8 @@ func bars(file, title, unit string, labels []string, groups ...colour) error {
 		names[n-1-i] = strings.ReplaceAll(label, "`", "")
 	}
 	p.NominalY(names...)
-	p.X.Min = 0
+	p.X.Min, p.Y.Min, p.Y.Max = 0, -0.6, float64(n)-0.4
+	p.Y.Padding = vg.Points(25) // a viewer's own font may be wider
 	for g, grp := range groups {
 		values := make(plotter.Values, n)
 		for i, v := range grp.values {
@@ -50,9 +55,20 @@ func bars(file, title, unit string, labels []string, groups ...colour) error {
 			p.Legend.Add(grp.name, chart)
 		}
 	}
-	p.Legend.Top = false
-	height := vg.Points(float64(90 + n*(len(groups)*width+10)))
-	return p.Save(8*vg.Inch, height, file)
+	p.Legend.Left, p.Legend.XOffs = true, 3.5*vg.Inch // at the right, beside the short bars
+	p.Legend.Padding = vg.Points(2)
+	height := vg.Points(float64(80 + n*(len(groups)*width+10)))
+	canvas, err := p.WriterTo(8*vg.Inch, height, "svg")
+	if err != nil {
+		return err
+	}
+	var svg bytes.Buffer
+	if _, err := canvas.WriteTo(&svg); err != nil {
+		return err
+	}
+	// Fonts of the same widths, for those who have not got this one.
+	text := strings.ReplaceAll(svg.String(), "font-family:Liberation Sans", "font-family:Liberation Sans,Arial,Helvetica,sans-serif")
+	return os.WriteFile(file, []byte(text), 0o644)
 }
 
 // draw draws the charts of a run into a folder.
