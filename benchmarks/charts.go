@@ -55,8 +55,11 @@ func bars(file, title, unit string, labels []string, groups ...colour) error {
 			p.Legend.Add(grp.name, chart)
 		}
 	}
-	p.Legend.Left, p.Legend.XOffs = true, 3.5*vg.Inch // at the right, beside the short bars
-	p.Legend.Padding = vg.Points(2)
+	p.Legend.Left, p.Legend.XOffs, p.Legend.Padding = true, 3.2*vg.Inch, vg.Points(2)
+	p.Legend.TextStyle.Font.Size = vg.Points(10)
+	if len(groups) > 1 {
+		p.X.Max *= 1.6 // room for the legend, beside the bars
+	}
 	height := vg.Points(float64(80 + n*(len(groups)*width+10)))
 	canvas, err := p.WriterTo(8*vg.Inch, height, "svg")
 	if err != nil {

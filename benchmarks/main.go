@@ -32,11 +32,11 @@ type scale struct {
 var (
 	minutes = scale{
 		few: 10_000, many: 1_000_000, rounds: 60, slice: 20 * time.Millisecond, held: 1_000_000, garbage: 3 * time.Second,
-		expiring: 1_000_000, expiries: 3, callers: 10_000, stampedes: 5, ownerAnswers: 50 * time.Millisecond, streams: 10_000, streamRounds: 3,
+		expiring: 1_000_000, expiries: 3, callers: 10_000, stampedes: 5, ownerAnswers: 50 * time.Millisecond, streams: 10_000, streamRounds: 5,
 	}
 	long = scale{
 		few: 10_000, many: 1_000_000, rounds: 300, slice: 20 * time.Millisecond, held: 1_000_000, garbage: 10 * time.Second,
-		expiring: 1_000_000, expiries: 9, callers: 10_000, stampedes: 25, ownerAnswers: 50 * time.Millisecond, streams: 10_000, streamRounds: 9,
+		expiring: 1_000_000, expiries: 9, callers: 10_000, stampedes: 25, ownerAnswers: 50 * time.Millisecond, streams: 10_000, streamRounds: 15,
 	}
 )
 

@@ -87,9 +87,10 @@ func heldIdentity(token string) *authcontext.AuthContext {
 func measureHolders(s scale) []holder {
 	holders := make([]holder, 0, len(fillings))
 	for _, f := range fillings {
-		before := inUse()
+		before, _ := inUse()
 		held := f.hold(s.held)
-		h := holder{name: f.name, bytes: float64(inUse()-before) / float64(s.held)}
+		after, _ := inUse()
+		h := holder{name: f.name, bytes: float64(after-before) / float64(s.held)}
 		if f.name == identitiesAlone {
 			h.bytes -= 8 // the slice's
 		}

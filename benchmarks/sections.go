@@ -169,13 +169,12 @@ func (p *page) stampedes(r results) {
 	p.linef("\n## A stampede\n")
 	p.linef("%s calls at once with one token that nobody has verified yet; the owner takes %v. Medians of %d, in turns; of the",
 		count(r.scale.callers), r.scale.ownerAnswers, r.scale.stampedes)
-	p.linef("verifications the most.")
-	p.table("", "verifications", "p50 of a call", "p99", "longest", "all are answered after")
+	p.linef("verifications the most. A call's time is counted from the moment at which all may begin.")
+	p.table("", "verifications", "p50 of a call", "p99", "longest")
 	for _, c := range crowds {
 		p.row(c.name, count(int(r.verifications(c.name))),
 			millis(r.stampede(c.name, func(s stampede) time.Duration { return s.p50 })), millis(r.stampede(c.name, p99)),
-			millis(r.stampede(c.name, func(s stampede) time.Duration { return s.most })),
-			millis(r.stampede(c.name, func(s stampede) time.Duration { return s.all })))
+			millis(r.stampede(c.name, func(s stampede) time.Duration { return s.most })))
 	}
 }
 
@@ -186,10 +185,12 @@ func (p *page) streams(r results) {
 	p.linef("\n## Open streams\n")
 	p.linef("Memory of an open stream, of %s on one connection, heap and stacks of server and client; medians of %d, in turns.",
 		count(r.scale.streams), r.scale.streamRounds)
-	p.table("", passingStream, boundStream, "beyond")
+	p.linef("A stack is of 2 KiB, 4 KiB, 8 KiB and so on, and what a new one begins with is what others needed before.")
+	bytes := func(s spread) string { return fmt.Sprintf("%.0f [%.0f, %.0f] B", s.median, s.low, s.high) }
+	p.table("", passingStream, boundStream, "beyond [quartiles]", "heap beyond", "stacks beyond")
 	for _, s := range r.streams {
 		p.row(s.kind, fmt.Sprintf("%.0f B", spreadOf(s.bytes[passingStream]).median), fmt.Sprintf("%.0f B", spreadOf(s.bytes[boundStream]).median),
-			fmt.Sprintf("%.0f B", s.bytes.beyond(boundStream, passingStream).median))
+			bytes(s.bytes.beyond(boundStream, passingStream)), bytes(s.heap().beyond(boundStream, passingStream)), bytes(s.stacks.beyond(boundStream, passingStream)))
 	}
 }
 

@@ -14,8 +14,19 @@ import (
 // streamBytes is what an open stream holds in memory, stacks included, on the server and
 // the client, in each round.
 type streamBytes struct {
-	kind  string
-	bytes series
+	kind          string
+	bytes, stacks series // of the bytes those that are stacks
+}
+
+// heap is of the bytes those that are not stacks.
+func (s streamBytes) heap() series {
+	heap := series{}
+	for name, values := range s.bytes {
+		for round, bytes := range values {
+			heap[name] = append(heap[name], bytes-s.stacks[name][round])
+		}
+	}
+	return heap
 }
 
 const (
@@ -53,40 +64,41 @@ func measureStreams(s scale) []streamBytes {
 	auth := newAuth(verify, cache.Policy{TTL: ttl})
 	measured := make([]streamBytes, 0, len(streamKinds))
 	for _, kind := range streamKinds {
-		bytes := series{}
+		bytes, stacks := series{}, series{}
 		for round := range s.streamRounds + 1 {
-			passing := bytesPerStream(s.streams, kind.open, grpc.StreamInterceptor(pass))
-			bound := bytesPerStream(s.streams, kind.open, auth.ServerOptions()...)
+			passing, passingStacks := bytesPerStream(s.streams, kind.open, grpc.StreamInterceptor(pass))
+			bound, boundStacks := bytesPerStream(s.streams, kind.open, auth.ServerOptions()...)
 			if round > 0 {
-				bytes[passingStream] = append(bytes[passingStream], passing)
-				bytes[boundStream] = append(bytes[boundStream], bound)
+				bytes[passingStream], stacks[passingStream] = append(bytes[passingStream], passing), append(stacks[passingStream], passingStacks)
+				bytes[boundStream], stacks[boundStream] = append(bytes[boundStream], bound), append(stacks[boundStream], boundStacks)
 			}
 		}
-		measured = append(measured, streamBytes{kind.name, bytes})
+		measured = append(measured, streamBytes{kind.name, bytes, stacks})
 	}
 	return measured
 }
 
-func bytesPerStream(streams int, open func(context.Context, grpc_testing.TestServiceClient), opts ...grpc.ServerOption) float64 {
+func bytesPerStream(streams int, open func(context.Context, grpc_testing.TestServiceClient), opts ...grpc.ServerOption) (bytes, stacks float64) {
 	client, stop := serve(bufconnTransport, opts...)
 	defer stop()
 	ctx, cancel := context.WithCancel(outgoing(token(0)))
 	defer cancel()
 	open(ctx, client) // what is made only once
-	before := inUse()
+	before, stacksBefore := inUse()
 	for range streams {
 		open(ctx, client)
 	}
-	return float64(inUse()-before) / float64(streams)
+	after, stacksAfter := inUse()
+	return float64(after-before) / float64(streams), float64(stacksAfter-stacksBefore) / float64(streams)
 }
 
-// inUse is the memory of heap and stacks when all is quiet.
-func inUse() int64 {
+// inUse is the memory of heap and stacks when all is quiet, and that of stacks alone.
+func inUse() (bytes, stacks int64) {
 	for range 3 {
 		runtime.GC()
 		time.Sleep(50 * time.Millisecond) // goroutines come to rest
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse)
+	return int64(m.HeapAlloc + m.StackInuse), int64(m.StackInuse)
 }
