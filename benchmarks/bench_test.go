@@ -21,24 +21,18 @@ func BenchmarkCall(b *testing.B) {
 				variants = append(variants, moreVariants(all)...)
 			}
 			if tokens >= 8*missCapacity {
-				variants = append(variants, missVariant(callsOf(all, bearerCall)))
+				variants = append(variants, missVariant(all))
 			}
 			for _, v := range variants {
-				walks := make([]int, runtime.GOMAXPROCS(0)) // which go on from one b.N to the next
-				for g := range walks {
-					walks[g] = startOf(g, len(walks), tokens)
-				}
 				b.Run(strings.ReplaceAll(v.name, "`", ""), func(b *testing.B) {
 					var goroutines atomic.Int64
 					b.ReportAllocs()
 					b.RunParallel(func(pb *testing.PB) {
-						g := goroutines.Add(1) - 1
-						i := walks[g]
+						i := startOf(int(goroutines.Add(1)-1), runtime.GOMAXPROCS(0), tokens)
 						for pb.Next() {
 							v.op(i)
 							i = (i + stride) % tokens
 						}
-						walks[g] = i
 					})
 					v.verify()
 				})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,7 +30,7 @@ type scale struct {
 
 var (
 	minutes = scale{
-		few: 10_000, many: 1_000_000, rounds: 60, slice: 20 * time.Millisecond, held: 1_000_000, garbage: 3 * time.Second,
+		few: 10_000, many: 1_000_000, rounds: 50, slice: 20 * time.Millisecond, held: 1_000_000, garbage: 3 * time.Second,
 		expiring: 1_000_000, expiries: 3, callers: 10_000, stampedes: 5, ownerAnswers: 50 * time.Millisecond, streams: 10_000, streamRounds: 5,
 	}
 	long = scale{
@@ -81,7 +80,7 @@ type selection struct {
 }
 
 func (s selection) of(variants []variant) []variant {
-	return slices.DeleteFunc(slices.Clone(variants), func(v variant) bool { return !s.variants.MatchString(v.name) })
+	return slices.DeleteFunc(variants, func(v variant) bool { return !s.variants.MatchString(v.name) })
 }
 
 // runner is a run in progress.
@@ -128,24 +127,18 @@ func (r *runner) calls(tokens, rounds int) {
 	if tokens != r.scale.many { // they would take gigabytes more
 		variants = append(variants, moreVariants(all)...)
 	}
-	var missed []context.Context
 	if tokens >= 8*missCapacity { // by the time a token comes round again it has been evicted
-		missed = callsOf(all, bearerCall)
+		variants = append(variants, missVariant(all))
 	}
-	those := func() []variant {
-		if missed == nil {
-			return r.selected.of(variants)
-		}
-		return r.selected.of(append(slices.Clip(variants), missVariant(missed))) // a new one: each begins with the same tokens
-	}
+	variants = r.selected.of(variants)
 	for _, w := range ways {
 		r.say("%s, %v", tokensText(tokens), w)
 		before := runtime.GOMAXPROCS(w.threads)
-		r.costs = append(r.costs, cost{tokens, w, turns{tokens, w.goroutines, max(2, rounds), r.scale.slice}.take(those())})
+		r.costs = append(r.costs, cost{tokens, w, turns{tokens, w.goroutines, max(2, rounds), r.scale.slice}.take(variants)})
 		runtime.GOMAXPROCS(before)
 	}
 	if tokens == r.scale.few {
-		for _, v := range those() {
+		for _, v := range variants {
 			r.allocs[v.name] = allocations(v.op, tokens)
 			v.verify()
 		}
@@ -172,7 +165,7 @@ func run() error {
 	out := flag.String("out", "", "the folder of performance.md; by default, nothing is written")
 	full := flag.Bool("full", false, "take longer")
 	only := flag.String("only", strings.Join(groupNames(), ","), "the groups that are measured")
-	rounds := flag.Int("rounds", 0, "how many turns each variant has; by default, 60, with -full 300")
+	rounds := flag.Int("rounds", 0, "how many turns each variant has; by default, 50, with -full 300")
 	names := flag.String("variants", "", "a regular expression: the variants that are measured; by default, all")
 	flag.Parse()
 	selected := selection{groups: strings.Split(*only, ",")}

@@ -100,7 +100,7 @@ func TestAVariantThatIsNotWhatItSaysIsNoticed(t *testing.T) {
 	hits := func(stats cache.Stats) func() cache.Stats { return func() cache.Stats { return stats } }
 	rare := hitOf("", newAuth(verify, policy), callsOf(many, bearerCall))
 	fill([]variant{rare, rare}, len(many))
-	common := missVariant(callsOf(few, bearerCall))
+	common := missVariant(few)
 	fill([]variant{common, common}, len(few))
 	var twice loads
 	for range 2 {

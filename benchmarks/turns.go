@@ -67,7 +67,7 @@ func (t turns) take(variants []variant) series {
 }
 
 // startOf returns the token at which one of some goroutines starts its walk: far from the
-// others', or what one of them makes a hit would be a hit for the next.
+// others', or what one of them has brought into the CPU's cache would be there for the next.
 func startOf(goroutine, goroutines, tokens int) int {
 	return goroutine * tokens / goroutines * stride % tokens
 }

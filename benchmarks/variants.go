@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/auth"
@@ -264,10 +265,17 @@ func tracedVariants(policy cache.Policy, calls []context.Context) []variant {
 	}
 }
 
-// missVariant is a call that is never answered from memory: the cache is far smaller than the tokens are many.
-func missVariant(calls []context.Context) variant {
-	a := newAuth(verify, cache.Policy{TTL: ttl, MaxEntries: missCapacity})
-	return intercepted(miss, a.UnaryServerInterceptor(), calls, allMisses(a))
+// missVariant is a call that is never answered from memory: the cache is far smaller than
+// the tokens are many. All goroutines walk together, whoever is ahead, or one that catches
+// up with another would find what that one left.
+func missVariant(tokens []string) variant {
+	a, calls := newAuth(verify, cache.Policy{TTL: ttl, MaxEntries: missCapacity}), callsOf(tokens, bearerCall)
+	intercept := a.UnaryServerInterceptor()
+	var walked atomic.Int64
+	return variant{miss, func(int) {
+		_, err := intercept(calls[int(walked.Add(1))*stride%len(calls)], nil, info, handler)
+		must(err)
+	}, allMisses(a)}
 }
 
 // fill calls each variant once with each token.
