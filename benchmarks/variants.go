@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -280,9 +282,16 @@ func missVariant(tokens []string) variant {
 
 // fill calls each variant once with each token.
 func fill(variants []variant, tokens int) {
+	parts := runtime.GOMAXPROCS(0)
 	for _, v := range variants {
-		for i := range tokens {
-			v.op(i)
+		var all sync.WaitGroup
+		for part := range parts {
+			all.Go(func() {
+				for i := part; i < tokens; i += parts {
+					v.op(i)
+				}
+			})
 		}
+		all.Wait()
 	}
 }
