@@ -35,8 +35,12 @@ mutants: ## Change the code in n=100 places, seed=1, and see that tests fail
 		./cache ./interceptor ./metadata ./authcontext/header.go
 
 .PHONY: bench
-bench: ## Measure what one call costs (the table in README.md)
-	go test ./interceptor -run xxx -bench Unary -count 5
+bench: ## Measure, in minutes, and write docs/performance.md
+	go -C benchmarks run . -out ../docs
+
+.PHONY: bench-full
+bench-full: ## The same, taking longer
+	go -C benchmarks run . -out ../docs -full
 
 .PHONY: cover
 cover: ## Run the tests and show the coverage of each function
