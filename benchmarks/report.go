@@ -116,5 +116,5 @@ func (w way) String() string {
 func ratioText(s spread) string { return fmt.Sprintf("%.2f [%.2f, %.2f]", s.median, s.low, s.high) }
 
 var variantNames = []string{
-	hit, hitCookie, hitNegative, hitMetrics, hitTraced, spanAlone, miss, cacheGet, cacheDo, cacheKeyDo, kubernetes, handRolled, ttlGet, otterGet,
+	hit, hitReceived, hitBoth, hitCookie, hitNegative, hitMetrics, hitTraced, spanAlone, miss, cacheGet, cacheDo, cacheKeyDo, kubernetes, handRolled, handReceived, ttlGet, otterGet,
 }

@@ -89,6 +89,8 @@ func (r results) list() []target {
 	}
 	ratio(alone, "hit-kubernetes", "hit ÷ Kubernetes' token cache, "+serial.String(), hit, kubernetes, 0.8)
 	ratio(together, "hit-kubernetes-8", "hit ÷ Kubernetes' token cache, "+concurrent.String(), hit, kubernetes, 0.7)
+	ratio(alone, "hit-kubernetes-received", "the same, as a transport hands it over, "+serial.String(), hitReceived, kubernetes, 0.8)
+	ratio(together, "hit-kubernetes-received-8", "the same, as a transport hands it over, "+concurrent.String(), hitReceived, kubernetes, 0.7)
 	ratio(alone, "hit-hand-rolled", "hit ÷ hand-rolled interceptor, "+serial.String(), hit, handRolled, 0.3)
 	ratio(together, "hit-hand-rolled-8", "hit ÷ hand-rolled interceptor, "+concurrent.String(), hit, handRolled, 0.3)
 	ratio(alone, "get-kubernetes", "`cache.Get` ÷ Kubernetes' token cache", cacheGet, kubernetes, 0.3)

@@ -33,20 +33,23 @@ import (
 
 // The names of the variants, as the page shows them.
 const (
-	hit         = "interceptor, hit by bearer"
-	hitCookie   = "interceptor, hit by a named cookie"
-	hitNegative = "interceptor, negative hit"
-	hitMetrics  = "interceptor, hit, with the SDK's metrics"
-	spanAlone   = "a span sampled at 1 %, alone"
-	hitTraced   = "interceptor, hit, in that span"
-	miss        = "interceptor, miss"
-	cacheGet    = "`cache.Get`"
-	cacheDo     = "`cache.Do`, hit"
-	cacheKeyDo  = "`cache.NewKey` and `cache.Do`, hit"
-	kubernetes  = "Kubernetes' token cache, hit alone"
-	handRolled  = "hand-rolled interceptor, hit"
-	otterGet    = "otter, `GetIfPresent`"
-	ttlGet      = "ttlcache, `Get`"
+	hit          = "interceptor, hit by bearer"
+	hitReceived  = "interceptor, hit by bearer, as a transport hands it over"
+	handReceived = "hand-rolled interceptor, hit, as a transport hands it over"
+	hitBoth      = "interceptor, hit by bearer beside two cookies"
+	hitCookie    = "interceptor, hit by a named cookie"
+	hitNegative  = "interceptor, negative hit"
+	hitMetrics   = "interceptor, hit, with the SDK's metrics"
+	spanAlone    = "a span sampled at 1 %, alone"
+	hitTraced    = "interceptor, hit, in that span"
+	miss         = "interceptor, miss"
+	cacheGet     = "`cache.Get`"
+	cacheDo      = "`cache.Do`, hit"
+	cacheKeyDo   = "`cache.NewKey` and `cache.Do`, hit"
+	kubernetes   = "Kubernetes' token cache, hit alone"
+	handRolled   = "hand-rolled interceptor, hit"
+	otterGet     = "otter, `GetIfPresent`"
+	ttlGet       = "ttlcache, `Get`"
 
 	spanName     = "UnaryCall"
 	missCapacity = 512 // of the cache that is always too small
@@ -171,14 +174,18 @@ func coreVariants(tokens []string) []variant {
 		bare.Set(keys[i], ac, ttl)
 	}
 	others.CleanUp()
+	whole, hand, calling := newAuth(verify, policy), newHandRolled(handLoads.verify), newReceived(tokens)
+	intercept := whole.UnaryServerInterceptor()
 	variants := []variant{
-		hitOf(hit, newAuth(verify, policy), calls),
-		intercepted(handRolled, newHandRolled(handLoads.verify), calls, handLoads.one(n)),
+		hitOf(hit, whole, calls),
+		intercepted(handRolled, hand, calls, handLoads.one(n)),
 		{kubernetes, func(i int) {
 			_, ok, err := kube.AuthenticateToken(ctx, tokens[i])
 			must(err)
 			found(ok)
 		}, kubeLoads.one(n)},
+		{hitReceived, func(i int) { calling.call(i, intercept) }, nil},
+		{handReceived, func(i int) { calling.call(i, hand) }, nil},
 		{cacheGet, func(i int) {
 			_, ok := ours.Get(keys[i])
 			found(ok)
@@ -212,6 +219,7 @@ func moreVariants(tokens []string) []variant {
 	calls, n := callsOf(tokens, bearerCall), len(tokens)
 	policy := cache.Policy{TTL: ttl, MaxEntries: 2 * n}
 	variants := []variant{
+		hitOf(hitBoth, newAuth(verify, policy), callsOf(tokens, bothCall)),
 		hitOf(hitCookie, newAuth(verify, policy, interceptor.WithExtractors(authmd.Bearer(), authmd.Cookie(cookieName))), callsOf(tokens, cookieCall)),
 		negativeVariant(policy, calls),
 	}
