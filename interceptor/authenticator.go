@@ -2,9 +2,7 @@ package interceptor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -161,46 +159,14 @@ func (a *Authenticator) Stats() cache.Stats {
 	return a.cache.Stats()
 }
 
-// Authentication is what Authenticate found out about a request.
-type Authentication struct {
-	// Identity is who calls, with the session. It is shared and must not be modified. It is
-	// nil for nobody, which only [WithOptionalAuth] allows.
-	Identity *authcontext.Identity
-	// ResponseHeader is what the callbacks handed back for this caller with
-	// [SetResponseHeader]; nil for nothing. It is there with an error, too.
-	ResponseHeader http.Header
-}
-
-// Format implements [fmt.Formatter]: that of the Identity, without the ResponseHeader, in
-// which cookies are.
-func (a Authentication) Format(f fmt.State, verb rune) {
-	if a.Identity == nil {
-		_, _ = f.Write([]byte("anonymous"))
-		return
-	}
-	a.Identity.Format(f, verb)
-}
-
-// MarshalJSON implements [json.Marshaler], for loggers: the AuthContext as it marshals itself,
-// and nothing of the ResponseHeader.
-func (a Authentication) MarshalJSON() ([]byte, error) { return json.Marshal(a.AuthContext()) }
-
 // Authenticate authenticates a request by its header: that of an HTTP request, or
 // one that authmd.Header made. It is what the interceptors do, without gRPC, and
-// knows no skipped methods. header is not modified or retained.
+// knows no skipped methods. header is not modified; its values, though not the map, are
+// kept until the Session is closed.
 //
 // The errors are those of the interceptors.
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
-	r := &request{headers: incoming.NewSupplied(header)}
-	id, refused := a.authenticate(ctx, r)
-	found := Authentication{ResponseHeader: r.response.Load().Header()}
-	if refused != nil {
-		return found, refused
-	}
-	if id != nil {
-		found.Identity = &id.Identity
-	}
-	return found, nil
+	return a.authentication(ctx, header)
 }
 
 // identify implements way.
@@ -251,12 +217,4 @@ func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, re
 	id, _, refused = a.find(ctx, r, true)
 	returned = true
 	return id, refused
-}
-
-// AuthContext returns who calls, nil for nobody. It must not be modified.
-func (a Authentication) AuthContext() *authcontext.AuthContext {
-	if a.Identity == nil {
-		return nil
-	}
-	return a.Identity.AuthContext()
 }
