@@ -1,0 +1,157 @@
+package extauthz
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
+	"github.com/grpc-sessionauth/sessionauth/reason"
+)
+
+// protocol is what a client speaks.
+type protocol uint8
+
+const (
+	speaksHTTP    protocol = iota
+	speaksGRPC             // Envoy writes the frame of the answer
+	speaksGRPCWeb          // the same for a filter behind that of gRPC-Web, which makes it gRPC
+)
+
+// protocolOf tells the protocol of a client as Envoy does: by the beginning of the content type.
+func protocolOf(contentType []string) protocol {
+	if len(contentType) == 0 {
+		return speaksHTTP
+	}
+	rest, ok := strings.CutPrefix(contentType[0], "application/grpc")
+	switch {
+	case ok && (rest == "" || rest[0] == '+' || rest[0] == ';'):
+		return speaksGRPC
+	case strings.HasPrefix(rest, "-web") && ok:
+		return speaksGRPCWeb
+	}
+	return speaksHTTP
+}
+
+// maxDetails bounds the details of a status that a callback has given, in bytes: clients bound
+// what they take as headers.
+const maxDetails = 4 << 10
+
+// deny refuses a request in the protocol of its client. header is what callbacks hand back.
+//
+// It is always a denial, for an outage too. An error_response would have Envoy let the request
+// pass under failure_mode_allow.
+func (s *Server) deny(q *request, err error, header http.Header) *authv3.CheckResponse {
+	a := refusal.AnswerTo(err)
+	denied := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: envoyStatus(a.HTTP)}}
+	headers := handedBack(header)
+	set := func(name, value string) {
+		headers = slices.DeleteFunc(headers, func(h *corev3.HeaderValueOption) bool { return h.GetHeader().GetKey() == name })
+		headers = append(headers, headerOption(name, value, overwrite))
+	}
+	message := strings.ToValidUTF8(a.Message, "\uFFFD")
+	switch q.speaks {
+	case speaksGRPC:
+		denied.Body = message // of which Envoy makes the grpc-message
+		setStatus(set, &a)
+	case speaksGRPCWeb:
+		denied.Status.Code = typev3.StatusCode_OK
+		set(contentTypeKey, "application/grpc-web+proto")
+		set("grpc-message", percentEncoded(message))
+		setStatus(set, &a)
+	case speaksHTTP:
+		denied.Body = problem(&a, message)
+		set(contentTypeKey, "application/problem+json")
+		set("cache-control", "no-store")
+		if a.HTTP == http.StatusUnauthorized {
+			set("www-authenticate", challenge(a.Reason))
+		}
+		if a.RetryAfter > 0 {
+			seconds := (a.RetryAfter + time.Second - 1) / time.Second
+			set("retry-after", strconv.FormatInt(int64(seconds), 10))
+		}
+	}
+	denied.Headers = headers
+	code := a.Code
+	if code == codes.OK { // which no refusal has; Envoy would let the request pass
+		code = codes.Internal
+	}
+	return &authv3.CheckResponse{
+		Status:          &rpcstatus.Status{Code: int32(code)},
+		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
+		DynamicMetadata: deniedMetadata(&a, err),
+	}
+}
+
+// setStatus sets what a gRPC client reads a status from, but for its message.
+func setStatus(set func(name, value string), a *refusal.Answer) {
+	set("grpc-status", strconv.Itoa(int(a.Code)))
+	if len(a.Status.Proto().GetDetails()) == 0 {
+		return
+	}
+	if details, err := proto.Marshal(a.Status.Proto()); err == nil && len(details) <= maxDetails {
+		set("grpc-status-details-bin", base64.RawStdEncoding.EncodeToString(details))
+	}
+}
+
+// envoyStatus returns an HTTP status that Envoy takes: those that it knows.
+func envoyStatus(code int) typev3.StatusCode {
+	if known := typev3.StatusCode(code); typev3.StatusCode_name[int32(known)] != "" { //nolint:gosec // three digits
+		return known
+	}
+	return typev3.StatusCode_ServiceUnavailable // 499: the client has gone, and nobody gets it
+}
+
+// problem is a body of application/problem+json (RFC 9457).
+func problem(a *refusal.Answer, message string) string {
+	code := int(envoyStatus(a.HTTP))
+	body, err := json.Marshal(struct {
+		Title  string        `json:"title"`
+		Status int           `json:"status"`
+		Detail string        `json:"detail"`
+		Reason reason.Reason `json:"reason,omitempty"`
+	}{http.StatusText(code), code, message, a.Reason})
+	if err != nil {
+		return ""
+	}
+	return string(body)
+}
+
+// challenge is the value of WWW-Authenticate (RFC 6750 §3). A request without credentials gets
+// no error code, as told there.
+func challenge(why reason.Reason) string {
+	switch why { //nolint:exhaustive // the others are the token's
+	case reason.MissingCredentials:
+		return "Bearer"
+	case reason.AmbiguousCredentials:
+		return `Bearer error="invalid_request"`
+	}
+	return `Bearer error="invalid_token"`
+}
+
+// percentEncoded is a grpc-message as gRPC has it: what is not printable ASCII as %XX.
+func percentEncoded(message string) string {
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(message) {
+		if c := message[i]; c < ' ' || c > '~' || c == '%' {
+			b.WriteByte('%')
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&0xf])
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
