@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -69,22 +70,35 @@ func newServer(t testing.TB, auth *interceptor.Authenticator, opts ...extauthz.O
 // socket returns the path of a Unix socket, which must be short.
 func socket(t testing.TB) string { return filepath.Join(t.TempDir(), "s") }
 
-// serve has s answer on a Unix socket for as long as the test runs.
-func serve(t testing.TB, s *extauthz.Server, path string, opts ...grpc.ServerOption) {
+// serveUntil has s answer on a Unix socket until stop, at the latest until the test ends.
+func serveUntil(t testing.TB, s *extauthz.Server, path string, opts ...grpc.ServerOption) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	return background(t, listen(t, path), func(l net.Listener) error { return s.Serve(ctx, l, opts...) }, cancel)
+}
+
+func listen(t testing.TB, path string) net.Listener {
 	t.Helper()
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	return listener
+}
+
+// background serves until end, at the latest until the test ends.
+func background(t testing.TB, listener net.Listener, serve func(net.Listener) error, end func()) (stop func()) {
+	t.Helper()
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, listener, opts...) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-served; err != nil {
+	go func() { served <- serve(listener) }()
+	stop = sync.OnceFunc(func() {
+		end()
+		if err := <-served; err != nil && !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 func dial(t testing.TB, target string) *grpc.ClientConn {
@@ -101,7 +115,7 @@ func dial(t testing.TB, target string) *grpc.ClientConn {
 func dialCheck(t testing.TB, s *extauthz.Server) authv3.AuthorizationClient {
 	t.Helper()
 	path := socket(t)
-	serve(t, s, path)
+	serveUntil(t, s, path)
 	return authv3.NewAuthorizationClient(dial(t, "unix:"+path))
 }
 
