@@ -45,16 +45,15 @@ func refusalOf(t *testing.T, out *authv3.CheckResponse) string {
 		parts = append(parts, body.Detail, body.Reason, header["www-authenticate"], header["retry-after"])
 		return strings.Join(parts, "|")
 	}
-	message := denied.GetBody()
-	if strings.HasPrefix(header["content-type"], "application/grpc-web") {
-		message = "web " + header["grpc-message"]
+	if denied.GetBody() != "" {
+		t.Errorf("a body: %q", denied.GetBody())
 	}
 	st := &rpcstatus.Status{}
 	if details, err := base64.RawStdEncoding.DecodeString(header["grpc-status-details-bin"]); err != nil || proto.Unmarshal(details, st) != nil {
 		t.Fatalf("bad details: %v", err)
 	}
 	why := string(reason.Of(status.FromProto(st).Err()))
-	return strings.Join(append(parts, message, header["grpc-status"], why), "|")
+	return strings.Join(append(parts, header["content-type"], header["grpc-message"], header["grpc-status"], why), "|")
 }
 
 func TestCheck(t *testing.T) {
@@ -67,9 +66,9 @@ func TestCheck(t *testing.T) {
 	client := dialCheck(t, newServer(t, newAuth(t, &o), extauthz.WithForwardedClaims("org")))
 	const (
 		web        = "application/grpc-web+proto"
-		missing    = "Unauthorized|missing credentials|16|MISSING_CREDENTIALS"
-		ambiguous  = "Unauthorized|ambiguous credentials|16|AMBIGUOUS_CREDENTIALS"
-		invalid    = "Unauthorized|invalid session|16|INVALID_SESSION"
+		missing    = "OK|application/grpc|missing credentials|16|MISSING_CREDENTIALS"
+		ambiguous  = "OK|application/grpc|ambiguous credentials|16|AMBIGUOUS_CREDENTIALS"
+		invalid    = "OK|application/grpc|invalid session|16|INVALID_SESSION"
 		failed     = "Unauthorized|session verification failed||VERIFICATION_FAILED"
 		notAsEnvoy = "Unauthorized|session verification failed|VERIFICATION_FAILED|Bearer error=\"invalid_token\"|"
 	)
@@ -86,7 +85,7 @@ func TestCheck(t *testing.T) {
 		"an HTTP request":         {ask("GET", "/files/1?x=y", "authorization", "Bearer "+ada), ""},
 		"a name in upper case":    {askRaw("GET", "/files/1", "Authorization", "Bearer "+ada), ""},
 		"nothing, by gRPC":        {ask("POST", unaryCall, "content-type", grpcType), missing},
-		"nothing, by gRPC-Web":    {ask("POST", unaryCall, "content-type", web), "OK|web missing credentials|16|MISSING_CREDENTIALS"},
+		"nothing, by gRPC-Web":    {ask("POST", unaryCall, "content-type", web), "OK|application/grpc-web+proto|missing credentials|16|MISSING_CREDENTIALS"},
 		"nothing, by HTTP":        {ask("GET", "/"), "Unauthorized|missing credentials|MISSING_CREDENTIALS|Bearer|"},
 		"an unknown token":        {ask("POST", unaryCall, "content-type", grpcType+"+proto", "authorization", "Bearer x"), invalid},
 		"an unknown token, HTTP":  {ask("GET", "/", "authorization", "Bearer x"), "Unauthorized|invalid session|INVALID_SESSION|Bearer error=\"invalid_token\"|"},
@@ -94,7 +93,7 @@ func TestCheck(t *testing.T) {
 		"two tokens":              {askRaw("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer "+ada, "authorization", "Bearer x"), ambiguous},
 		"two tokens in two cases": {askRaw("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer "+ada, "Authorization", "Bearer x"), ambiguous},
 		"one of grpc-gateway":     {ask("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer "+ada, "grpcgateway-authorization", "Bearer x"), ambiguous},
-		"a verifier that panics":  {ask("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer panic"), "Unauthorized|session verification failed|16|VERIFICATION_FAILED"},
+		"a verifier that panics":  {ask("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer panic"), "OK|application/grpc|session verification failed|16|VERIFICATION_FAILED"},
 		"an empty Check":          {&authv3.CheckRequest{}, notAsEnvoy},
 		"no request":              {&authv3.CheckRequest{Attributes: &authv3.AttributeContext{}}, notAsEnvoy},
 		"no attributes of HTTP":   {request(nil), notAsEnvoy},

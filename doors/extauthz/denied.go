@@ -14,6 +14,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
@@ -24,10 +25,15 @@ import (
 type protocol uint8
 
 const (
-	speaksHTTP    protocol = iota
-	speaksGRPC             // Envoy writes the frame of the answer
-	speaksGRPCWeb          // the same for a filter behind that of gRPC-Web, which makes it gRPC
+	speaksHTTP protocol = iota
+	speaksGRPC
+	speaksGRPCWeb // where Envoy has no filter for it in front, which makes it gRPC
 )
+
+// contentTypes are those of refusals.
+var contentTypes = map[protocol]string{
+	speaksHTTP: "application/problem+json", speaksGRPC: "application/grpc", speaksGRPCWeb: "application/grpc-web+proto",
+}
 
 // protocolOf tells the protocol of a client as Envoy does: by the beginning of the content type.
 func protocolOf(contentType []string) protocol {
@@ -62,17 +68,18 @@ func (s *Server) deny(q *request, err error, header http.Header) *authv3.CheckRe
 	}
 	message := strings.ToValidUTF8(a.Message, "\uFFFD")
 	switch q.speaks {
-	case speaksGRPC:
-		denied.Body = message // of which Envoy makes the grpc-message
-		setStatus(set, &a)
-	case speaksGRPCWeb:
+	case speaksGRPC, speaksGRPCWeb:
+		// Trailers only. Envoy takes the status from these headers rather than from the code.
 		denied.Status.Code = typev3.StatusCode_OK
-		set(contentTypeKey, "application/grpc-web+proto")
+		set(contentTypeKey, contentTypes[q.speaks])
+		set("grpc-status", strconv.Itoa(int(a.Code)))
 		set("grpc-message", percentEncoded(message))
-		setStatus(set, &a)
+		if details := encodedDetails(a.Status); details != "" {
+			set("grpc-status-details-bin", details)
+		}
 	case speaksHTTP:
 		denied.Body = problem(&a, message)
-		set(contentTypeKey, "application/problem+json")
+		set(contentTypeKey, contentTypes[q.speaks])
 		set("cache-control", "no-store")
 		if a.HTTP == http.StatusUnauthorized {
 			set("www-authenticate", challenge(a.Reason))
@@ -94,15 +101,17 @@ func (s *Server) deny(q *request, err error, header http.Header) *authv3.CheckRe
 	}
 }
 
-// setStatus sets what a gRPC client reads a status from, but for its message.
-func setStatus(set func(name, value string), a *refusal.Answer) {
-	set("grpc-status", strconv.Itoa(int(a.Code)))
-	if len(a.Status.Proto().GetDetails()) == 0 {
-		return
+// encodedDetails returns the value of grpc-status-details-bin; empty for no details, or for more
+// than a client may take.
+func encodedDetails(st *status.Status) string {
+	if len(st.Proto().GetDetails()) == 0 {
+		return ""
 	}
-	if details, err := proto.Marshal(a.Status.Proto()); err == nil && len(details) <= maxDetails {
-		set("grpc-status-details-bin", base64.RawStdEncoding.EncodeToString(details))
+	details, err := proto.Marshal(st.Proto())
+	if err != nil || len(details) > maxDetails {
+		return ""
 	}
+	return base64.RawStdEncoding.EncodeToString(details)
 }
 
 // envoyStatus returns an HTTP status that Envoy takes: those that it knows.

@@ -220,7 +220,7 @@ func replace(t testing.TB, text string, pairs ...string) string {
 	return text
 }
 
-// transcoding puts a filter for JSON in front of that for gRPC-Web, as pairs for replace.
+// transcoding puts a filter for JSON behind that for gRPC-Web, as pairs for replace.
 func transcoding(t *testing.T) []string {
 	t.Helper()
 	set := &descriptorpb.FileDescriptorSet{}
@@ -233,15 +233,15 @@ func transcoding(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const first = "                  - name: envoy.filters.http.grpc_web\n"
-	return []string{first, fmt.Sprintf(`                  - name: envoy.filters.http.grpc_json_transcoder
+	const next = "                  - name: envoy.filters.http.ext_authz\n"
+	return []string{next, fmt.Sprintf(`                  - name: envoy.filters.http.grpc_json_transcoder
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder
                       proto_descriptor_bin: %s
                       services: [grpc.testing.TestService]
                       auto_mapping: true
                       convert_grpc_status: true
-`, base64.StdEncoding.EncodeToString(wire)) + first}
+`, base64.StdEncoding.EncodeToString(wire)) + next}
 }
 
 // raw sends the bytes of a request by HTTP/1.1 and returns the status line and the rest of

@@ -14,6 +14,9 @@ import (
 const (
 	cookieKey      = "cookie"
 	contentTypeKey = "content-type"
+	// transcodedKey is set by Envoy's transcoder. A client that sets it gets its refusals in
+	// another form, and that is all.
+	transcodedKey = "x-envoy-original-method"
 	// maxHeader bounds what a request's headers come to, in bytes, and maxNames their number.
 	// Envoy's own bounds are 60 KiB and 100 by default.
 	maxHeader = 1 << 20
@@ -36,6 +39,9 @@ func read(in *authv3.CheckRequest) (*request, *refusal.Refusal) {
 	q.path, _, _ = strings.Cut(attributes.GetPath(), "?")
 	refused := q.readHeader(attributes)
 	q.speaks = protocolOf(q.header[contentTypeKey])
+	if len(q.header[transcodedKey]) > 0 {
+		q.speaks = speaksHTTP // to Envoy, which has made gRPC of it, and makes no JSON of a refusal
+	}
 	switch {
 	case attributes == nil, q.method == "", !strings.HasPrefix(q.path, "/"):
 		// The network filter asks about connections, or somebody else asks.
