@@ -244,9 +244,9 @@ func transcoding(t *testing.T) []string {
 `, base64.StdEncoding.EncodeToString(wire)) + next}
 }
 
-// raw sends the bytes of a request by HTTP/1.1 and returns the status line and the rest of
-// what comes back.
-func (f *front) raw(t *testing.T, request string) (statusLine, rest string) {
+// raw sends the bytes of a request by HTTP/1.1 and returns the status code, 0 for a connection
+// that is closed, and what comes with it.
+func (f *front) raw(t *testing.T, request string) (code int, body string) {
 	t.Helper()
 	conn, err := net.Dial("unix", f.socket)
 	if err != nil {
@@ -255,11 +255,14 @@ func (f *front) raw(t *testing.T, request string) (statusLine, rest string) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(startTimeout))
 	go func() { _, _ = io.WriteString(conn, request) }() // Envoy may answer before it has read all
-	answer := bufio.NewReader(conn)
-	statusLine, err = answer.ReadString('\n')
-	if err != nil && statusLine == "" {
-		return "closed", ""
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
 	}
-	all, _ := io.ReadAll(answer)
-	return strings.TrimSpace(statusLine), string(all)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = answer.Body.Close() }()
+	all, _ := io.ReadAll(answer.Body)
+	return answer.StatusCode, string(all)
 }
