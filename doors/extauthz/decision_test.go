@@ -85,7 +85,7 @@ func TestWhatTheUpstreamGets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if header := forwarded(in(), check(t, s, in()).GetOkResponse()); header["x-gateway-secret"] != nil {
+		if header := map[string][]string(forwarded(in(), check(t, s, in()).GetOkResponse())); header["x-gateway-secret"] != nil {
 			t.Errorf("the client's own: %q", header["x-gateway-secret"])
 		}
 	})
@@ -181,6 +181,41 @@ func TestRules(t *testing.T) {
 		want := "OK|application/grpc|access denied|7|ACCESS_DENIED"
 		if got := refusalOf(t, out); got != want || fields["rule"] != rule || fields["reason"] != "ACCESS_DENIED" || fields["result"] != "denied" || fields["subject"] != nil {
 			t.Errorf("%q: %s, %v, want %s by %s", path, got, fields, want, rule)
+		}
+	}
+}
+
+func TestSessionPatterns(t *testing.T) {
+	t.Parallel()
+	var o owner
+	ada := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	rules, err := authz.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, newAuth(t, &o, interceptor.WithOptionalAuth()), extauthz.WithAuthorizer(rules), extauthz.WithSessionPatterns("GET /files/"))
+	for _, row := range []struct {
+		method, path, token, want string
+	}{
+		{"GET", "/files/1", ada, ""},
+		{"GET", "/files/1", "x", "Unauthorized|invalid session|"},
+		{"GET", "/files/1", "", "Unauthorized|missing credentials|"},
+		{"PUT", "/files/1", ada, "Forbidden|access denied|"},
+		{"GET", "/files/../pkg.Service/Get", ada, "Forbidden|access denied|"},
+		{"GET", "/files/%2e%2e/pkg.Service/Get", ada, "Forbidden|access denied|"},
+		{"GET", "/pkg.Service/Get", ada, "Forbidden|access denied|"},
+	} {
+		var pairs []string
+		if row.token != "" {
+			pairs = []string{"authorization", "Bearer " + row.token}
+		}
+		out := check(t, s, ask(row.method, row.path, pairs...))
+		if row.want == "" {
+			if !allowed(out, nil) {
+				t.Errorf("%+v: %v", row, out)
+			}
+		} else if got := refusalOf(t, out); !strings.HasPrefix(got, row.want) {
+			t.Errorf("%+v: %s", row, got)
 		}
 	}
 }
@@ -368,7 +403,7 @@ func TestBadOptionsFailInTheConstructor(t *testing.T) {
 		"extauthz: WithPassedCookies: the cookie header is passed whole by WithPassedHeaders": {extauthz.WithPassedCookies("a"), extauthz.WithPassedHeaders("Cookie")},
 		`extauthz: WithPassedCookies: "a=" is no name of a cookie`:                            {extauthz.WithPassedCookies("a=")},
 		`extauthz: WithSkipPatterns: "example.com/": want a path that begins with a slash`:    {extauthz.WithSkipPatterns("example.com/")},
-		"extauthz: WithSkipPatterns: CONNECT cannot be skipped":                               {extauthz.WithSkipPatterns("CONNECT /")},
+		"extauthz: WithSkipPatterns: CONNECT has no path":                                     {extauthz.WithSkipPatterns("CONNECT /")},
 		`extauthz: WithSkipPatterns: "": want a path`:                                         {extauthz.WithSkipPatterns("")},
 		"extauthz: WithSkipPatterns: parsing":                                                 {extauthz.WithSkipPatterns("/{")},
 		"extauthz: WithSkipPatterns: pattern \"/a\"":                                          {extauthz.WithSkipPatterns("/a", "/a")},
@@ -376,6 +411,9 @@ func TestBadOptionsFailInTheConstructor(t *testing.T) {
 		if _, err := extauthz.New(auth, append(opts, nil)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+	if _, err := extauthz.New(auth, extauthz.WithSessionPatterns("/a")); err == nil || err.Error() != "extauthz: WithSessionPatterns: there are no rules without WithAuthorizer" {
+		t.Error(err)
 	}
 	if _, err := extauthz.New(nil); err == nil || err.Error() != "extauthz: New needs an Authenticator" {
 		t.Error(err)

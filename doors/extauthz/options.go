@@ -30,6 +30,7 @@ type config struct {
 	passed     []string // of those
 	cookies    []string
 	skip       []string
+	ruleless   []string
 	subject    bool
 	errs       []error
 }
@@ -51,8 +52,8 @@ func (c *config) failf(format string, args ...any) {
 // WithAuthorizer has an Authorizer decide about every request whose caller is known, and
 // about those of methods that the Authenticator skips, which it lets through if they are
 // public. The path of a request is the method: "/pkg.Service/Method", in ASCII letters,
-// digits, "_", "-" and "." alone. A path of another form is denied, so paths that are no gRPC
-// methods need [WithSkipPatterns], or a filter of their own in Envoy. Requests that Envoy
+// digits, "_", "-" and "." alone. A path of another form is denied, unless [WithSessionPatterns]
+// or [WithSkipPatterns] names it. Requests that Envoy
 // transcodes from JSON have the method as their path if the filter comes after that of the
 // transcoder. By default, and for nil, everybody with a session may call everything.
 func WithAuthorizer(authorizer *authz.Authorizer) Option {
@@ -129,6 +130,15 @@ func WithSkipPatterns(patterns ...string) Option {
 	return optionFunc(func(c *config) { c.skip = slices.Concat(c.skip, patterns) })
 }
 
+// WithSessionPatterns lets every caller with a session use paths that are no gRPC methods,
+// whatever the rules of [WithAuthorizer] say, by patterns as [WithSkipPatterns] takes them. By
+// default the rules decide about all. A pattern that is not valid, that conflicts with another,
+// or that is given without an Authorizer makes [New] fail.
+func WithSessionPatterns(patterns ...string) Option {
+	patterns = slices.Clone(patterns)
+	return optionFunc(func(c *config) { c.ruleless = slices.Concat(c.ruleless, patterns) })
+}
+
 // WithSubjectMetadata puts the subject of the caller into the dynamic metadata of the request,
 // as "subject", where access logs and rate limits of Envoy find it. It is personal data. By
 // default it is not there.
@@ -170,15 +180,15 @@ func (c *config) withholding() []string {
 	return withheld
 }
 
-// skipping returns a mux whose handler for what is skipped is skippedHandler; nil for nothing.
-func (c *config) skipping() *http.ServeMux {
-	if len(c.skip) == 0 {
+// matcher returns a mux whose handler for what matches patterns is matched; nil for nothing.
+func (c *config) matcher(option string, patterns []string) *http.ServeMux {
+	if len(patterns) == 0 {
 		return nil
 	}
 	mux := http.NewServeMux()
-	for _, pattern := range c.skip {
+	for _, pattern := range patterns {
 		if err := register(mux, pattern); err != nil {
-			c.failf("WithSkipPatterns: %w", err)
+			c.failf("%s: %w", option, err)
 		}
 	}
 	return mux
@@ -195,17 +205,17 @@ func register(mux *http.ServeMux, pattern string) (err error) {
 	if method, rest, ok := strings.Cut(pattern, " "); ok {
 		path = strings.TrimLeft(rest, " \t")
 		if method == http.MethodConnect {
-			return errors.New("CONNECT cannot be skipped")
+			return errors.New("CONNECT has no path")
 		}
 	}
 	if !strings.HasPrefix(path, "/") {
 		return fmt.Errorf("%q: want a path that begins with a slash, with or without a method before it", pattern)
 	}
-	mux.Handle(pattern, skippedHandler{})
+	mux.Handle(pattern, matched{})
 	return nil
 }
 
-// skippedHandler marks what is skipped. It serves nothing.
-type skippedHandler struct{}
+// matched is the handler of all patterns. It serves nothing.
+type matched struct{}
 
-func (skippedHandler) ServeHTTP(http.ResponseWriter, *http.Request) {}
+func (matched) ServeHTTP(http.ResponseWriter, *http.Request) {}

@@ -155,5 +155,5 @@ func (q *request) matches(mux *http.ServeMux) bool {
 		}
 	}
 	handler, _ := mux.Handler(&http.Request{Method: q.method, URL: &url.URL{Path: q.path}})
-	return handler == skippedHandler{}
+	return handler == matched{}
 }

@@ -25,6 +25,7 @@ type Server struct {
 	auth       *interceptor.Authenticator
 	authorizer *authz.Authorizer // nil: everybody with a session may call everything
 	skip       *http.ServeMux    // nil: nothing is skipped by its path
+	ruleless   *http.ServeMux    // nil: the rules decide about all
 	secret     secret.Set
 	tell       secret.Concealed // the secret that the upstream gets; nil: none
 	claims     []string
@@ -43,7 +44,11 @@ func New(auth *interceptor.Authenticator, opts ...Option) (*Server, error) {
 		c.failf("New needs an Authenticator")
 	}
 	s.withheld = c.withholding()
-	s.skip = c.skipping()
+	s.skip = c.matcher("WithSkipPatterns", c.skip)
+	s.ruleless = c.matcher("WithSessionPatterns", c.ruleless)
+	if s.ruleless != nil && c.authorizer == nil {
+		c.failf("WithSessionPatterns: there are no rules without WithAuthorizer")
+	}
 	var err error
 	if s.secret, err = secret.New("WithSharedSecret", c.header, c.secrets); err != nil {
 		c.failf("%w", err)
@@ -102,7 +107,13 @@ func (s *Server) decide(ctx context.Context, q *request) *authv3.CheckResponse {
 			ctx = found.Identity.NewContext(ctx)
 		}
 	}
-	if s.authorizer != nil {
+	switch {
+	case s.authorizer == nil:
+	case q.matches(s.ruleless):
+		if found.Identity == nil { // as the Authorizer refuses nobody
+			return s.deny(q, refusal.MissingCredentials, found.ResponseHeader)
+		}
+	default:
 		if !ok {
 			fullMethod = "" // no rule names it
 		}

@@ -156,7 +156,7 @@ func TestNativeGRPCThroughEnvoy(t *testing.T) {
 }
 
 // mustAnswer checks how the website answers.
-func mustAnswer(t *testing.T, f *front, method string, body io.Reader, want string, pairs ...string) *http.Response {
+func mustAnswer(t *testing.T, f *front, method string, body io.Reader, want string, pairs ...string) http.Header {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://front/files/1?x=y", body)
 	if err != nil {
@@ -193,7 +193,7 @@ func mustAnswer(t *testing.T, f *front, method string, body io.Reader, want stri
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	return answer
+	return answer.Header
 }
 
 func TestHTTPThroughEnvoy(t *testing.T) {
@@ -214,8 +214,8 @@ func TestHTTPThroughEnvoy(t *testing.T) {
 		if token == "x" {
 			want = `401 invalid session INVALID_SESSION, Bearer error="invalid_token"`
 		}
-		answer := mustAnswer(t, f, "GET", nil, want, "Authorization", "Bearer "+token)
-		if got := answer.Header.Values("Set-Cookie"); len(got) != 2 {
+		header := mustAnswer(t, f, "GET", nil, want, "Authorization", "Bearer "+token)
+		if got := header.Values("Set-Cookie"); len(got) != 2 {
 			t.Errorf("cookies: %q", got)
 		}
 	}
