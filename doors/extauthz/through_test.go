@@ -244,7 +244,7 @@ func TestWebClientsThroughEnvoy(t *testing.T) {
 	}
 	f := newFront(t, newServer(t, newAuth(t, &o, skipsEmptyCall), extauthz.WithAuthorizer(rules)), transcoding(t)...)
 	<-f.log
-	post := func(t *testing.T, path, contentType string, body []byte, token string) (*http.Response, []byte) {
+	post := func(t *testing.T, path, contentType string, body []byte, token string) (code int, header http.Header, text []byte) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://front"+path, bytes.NewReader(body))
 		if err != nil {
@@ -259,11 +259,11 @@ func TestWebClientsThroughEnvoy(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = answer.Body.Close() }()
-		text, err := io.ReadAll(answer.Body)
+		text, err = io.ReadAll(answer.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return answer, text
+		return answer.StatusCode, answer.Header, text
 	}
 	const web = "application/grpc-web+proto"
 	other := "/grpc.testing.TestService/StreamingOutputCall"
@@ -288,12 +288,12 @@ func TestWebClientsThroughEnvoy(t *testing.T) {
 		"two readings of a path":        {"/grpc.testing.TestService/EmptyCall%2f..%2fUnaryCall", "text/plain", nil, "", 400, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer, body := post(t, row.path, row.contentType, row.body, row.token)
+			code, got, body := post(t, row.path, row.contentType, row.body, row.token)
 			var header bytes.Buffer
-			_ = answer.Header.Write(&header)
+			_ = got.Write(&header)
 			_, _ = header.Write(body)
-			if answer.StatusCode != row.code || !strings.Contains(header.String(), row.holds) {
-				t.Errorf("got %s\n%s", answer.Status, header.String())
+			if code != row.code || !strings.Contains(header.String(), row.holds) {
+				t.Errorf("got %d\n%s", code, header.String())
 			}
 		})
 	}
