@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,7 +173,7 @@ func (a *app) background(path string, serve func(net.Listener) error, end func()
 
 // stop ends everything, what was started last first.
 func (a *app) stop() {
-	for i := len(a.stops) - 1; i >= 0; i-- {
-		a.stops[i]()
+	for _, stop := range slices.Backward(a.stops) {
+		stop()
 	}
 }

@@ -85,8 +85,12 @@ func demonstrate(ctx context.Context, out io.Writer, a *app) error {
 	call("two tokens", token, bearer, token, "Bearer made-up")
 	call("an identity of the client's own", "x-auth-subject", "root", "x-gateway-secret", "guess")
 	call("the same beside a token", token, bearer, "x-auth-subject", "root", "x-auth-roles", `["admin"]`)
-	_, err = client.EmptyCall(grpcmd.AppendToOutgoingContext(ctx, token, bearer), &grpc_testing.Empty{})
-	show(out, "a method for admins", "", err)
+	for _, one := range []struct{ what, bearer string }{
+		{"a method for admins", bearer}, {"the same, by an admin", "Bearer " + a.sessions.signIn("root", "admin", time.Hour)},
+	} {
+		_, err = client.EmptyCall(grpcmd.AppendToOutgoingContext(ctx, token, one.bearer), &grpc_testing.Empty{})
+		show(out, one.what, "done", err)
+	}
 	get("a file, without credentials")
 
 	a.sessions.away.Store(true)

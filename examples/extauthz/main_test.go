@@ -39,6 +39,7 @@ denied two tokens Unauthenticated: ambiguous credentials (AMBIGUOUS_CREDENTIALS)
 denied an identity of the client's own Unauthenticated: missing credentials (MISSING_CREDENTIALS)
 allowed the same beside a token hello, ada [user]
 denied a method for admins PermissionDenied: access denied (ACCESS_DENIED)
+allowed the same, by an admin done
 denied a file, without credentials 401 Unauthorized {"title":"Unauthorized","status":401,"detail":"missing credentials","reason":"MISSING_CREDENTIALS"}
 allowed ada, while the sessions' owner is away hello, ada [user]
 denied bob, who is not in memory Unavailable: session verification unavailable (VERIFICATION_UNAVAILABLE)

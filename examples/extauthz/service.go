@@ -84,6 +84,11 @@ func greeting(ctx context.Context) (*grpc_testing.Payload, error) {
 	return &grpc_testing.Payload{Body: fmt.Appendf(nil, "hello, %s %v", caller.Subject, caller.Roles)}, nil
 }
 
+// EmptyCall is for admins.
+func (greeter) EmptyCall(context.Context, *grpc_testing.Empty) (*grpc_testing.Empty, error) {
+	return &grpc_testing.Empty{}, nil
+}
+
 func (greeter) UnaryCall(ctx context.Context, _ *grpc_testing.SimpleRequest) (*grpc_testing.SimpleResponse, error) {
 	payload, err := greeting(ctx)
 	return &grpc_testing.SimpleResponse{Payload: payload}, err
