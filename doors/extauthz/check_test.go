@@ -70,7 +70,7 @@ func TestCheck(t *testing.T) {
 		ambiguous  = "OK|application/grpc|ambiguous credentials|16|AMBIGUOUS_CREDENTIALS"
 		invalid    = "OK|application/grpc|invalid session|16|INVALID_SESSION"
 		failed     = "Unauthorized|session verification failed||VERIFICATION_FAILED"
-		notAsEnvoy = "Unauthorized|session verification failed|VERIFICATION_FAILED|Bearer error=\"invalid_token\"|"
+		notAsEnvoy = "Unauthorized|session verification failed|VERIFICATION_FAILED|Bearer realm=\"session\", error=\"invalid_token\", error_description=\"session verification failed\"|"
 	)
 	_ = failed
 	for name, row := range map[string]struct {
@@ -86,9 +86,9 @@ func TestCheck(t *testing.T) {
 		"a name in upper case":    {askRaw("GET", "/files/1", "Authorization", "Bearer "+ada), ""},
 		"nothing, by gRPC":        {ask("POST", unaryCall, "content-type", grpcType), missing},
 		"nothing, by gRPC-Web":    {ask("POST", unaryCall, "content-type", web), "OK|application/grpc-web+proto|missing credentials|16|MISSING_CREDENTIALS"},
-		"nothing, by HTTP":        {ask("GET", "/"), "Unauthorized|missing credentials|MISSING_CREDENTIALS|Bearer|"},
+		"nothing, by HTTP":        {ask("GET", "/"), "Unauthorized|missing credentials|MISSING_CREDENTIALS|Bearer realm=\"session\"|"},
 		"an unknown token":        {ask("POST", unaryCall, "content-type", grpcType+"+proto", "authorization", "Bearer x"), invalid},
-		"an unknown token, HTTP":  {ask("GET", "/", "authorization", "Bearer x"), "Unauthorized|invalid session|INVALID_SESSION|Bearer error=\"invalid_token\"|"},
+		"an unknown token, HTTP":  {ask("GET", "/", "authorization", "Bearer x"), "Unauthorized|invalid session|INVALID_SESSION|Bearer realm=\"session\", error=\"invalid_token\", error_description=\"invalid session\"|"},
 		"two tokens, joined":      {ask("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer "+ada, "authorization", "Bearer x"), ambiguous},
 		"two tokens":              {askRaw("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer "+ada, "authorization", "Bearer x"), ambiguous},
 		"two tokens in two cases": {askRaw("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer "+ada, "Authorization", "Bearer x"), ambiguous},

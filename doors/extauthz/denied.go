@@ -2,12 +2,10 @@ package extauthz
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -18,7 +16,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
-	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
 // protocol is what a client speaks.
@@ -32,7 +29,7 @@ const (
 
 // contentTypes are those of refusals.
 var contentTypes = map[protocol]string{
-	speaksHTTP: "application/problem+json", speaksGRPC: "application/grpc", speaksGRPCWeb: "application/grpc-web+proto",
+	speaksHTTP: refusal.ProblemType, speaksGRPC: "application/grpc", speaksGRPCWeb: "application/grpc-web+proto",
 }
 
 // protocolOf tells the protocol of a client as Envoy does: by the beginning of the content type.
@@ -49,6 +46,9 @@ func protocolOf(contentType []string) protocol {
 	}
 	return speaksHTTP
 }
+
+// realm is that of WWW-Authenticate (RFC 9110 §11.5).
+const realm = "session"
 
 // maxDetails bounds the details of a status that a callback has given, in bytes: clients bound
 // what they take as headers.
@@ -78,15 +78,16 @@ func (s *Server) deny(q *request, err error, header http.Header) *authv3.CheckRe
 			set("grpc-status-details-bin", details)
 		}
 	case speaksHTTP:
-		denied.Body = problem(&a, message)
+		a.HTTP, a.Message = int(denied.GetStatus().GetCode()), message
+		denied.Body = string(a.Problem())
 		set(contentTypeKey, contentTypes[q.speaks])
 		set("cache-control", "no-store")
-		if a.HTTP == http.StatusUnauthorized {
-			set("www-authenticate", challenge(a.Reason))
+		set("x-content-type-options", "nosniff")
+		if challenge := a.Challenge(realm); challenge != "" {
+			set("www-authenticate", challenge)
 		}
-		if a.RetryAfter > 0 {
-			seconds := (a.RetryAfter + time.Second - 1) / time.Second
-			set("retry-after", strconv.FormatInt(int64(seconds), 10))
+		if seconds := a.RetrySeconds(); seconds > 0 {
+			set("retry-after", strconv.FormatInt(seconds, 10))
 		}
 	}
 	denied.Headers = headers
@@ -120,33 +121,6 @@ func envoyStatus(code int) typev3.StatusCode {
 		return known
 	}
 	return typev3.StatusCode_ServiceUnavailable // 499: the client has gone, and nobody gets it
-}
-
-// problem is a body of application/problem+json (RFC 9457).
-func problem(a *refusal.Answer, message string) string {
-	code := int(envoyStatus(a.HTTP))
-	body, err := json.Marshal(struct {
-		Title  string        `json:"title"`
-		Status int           `json:"status"`
-		Detail string        `json:"detail"`
-		Reason reason.Reason `json:"reason,omitempty"`
-	}{http.StatusText(code), code, message, a.Reason})
-	if err != nil {
-		return ""
-	}
-	return string(body)
-}
-
-// challenge is the value of WWW-Authenticate (RFC 6750 §3). A request without credentials gets
-// no error code, as told there.
-func challenge(why reason.Reason) string {
-	switch why { //nolint:exhaustive // the others are the token's
-	case reason.MissingCredentials:
-		return "Bearer"
-	case reason.AmbiguousCredentials:
-		return `Bearer error="invalid_request"`
-	}
-	return `Bearer error="invalid_token"`
 }
 
 // percentEncoded is a grpc-message as gRPC has it: what is not printable ASCII as %XX.

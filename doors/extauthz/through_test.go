@@ -203,16 +203,16 @@ func TestHTTPThroughEnvoy(t *testing.T) {
 	f := newFront(t, newServer(t, newAuth(t, &o, skipsEmptyCall)))
 	mustAnswer(t, f, "GET", nil, "200 ada", "Authorization", "Bearer "+ada)
 	mustAnswer(t, f, "POST", strings.NewReader("a file"), "200 ada", "Cookie", "sid="+ada, "X-Auth-Subject", "eve")
-	mustAnswer(t, f, "GET", nil, "401 missing credentials MISSING_CREDENTIALS, Bearer")
-	mustAnswer(t, f, "GET", nil, `401 invalid session INVALID_SESSION, Bearer error="invalid_token"`, "Authorization", "Bearer x")
-	mustAnswer(t, f, "GET", nil, `401 ambiguous credentials AMBIGUOUS_CREDENTIALS, Bearer error="invalid_request"`,
+	mustAnswer(t, f, "GET", nil, "401 missing credentials MISSING_CREDENTIALS, Bearer realm=\"session\"")
+	mustAnswer(t, f, "GET", nil, `401 invalid session INVALID_SESSION, Bearer realm="session", error="invalid_token", error_description="invalid session"`, "Authorization", "Bearer x")
+	mustAnswer(t, f, "GET", nil, `401 ambiguous credentials AMBIGUOUS_CREDENTIALS, Bearer realm="session", error="invalid_request", error_description="ambiguous credentials"`,
 		"Authorization", "Bearer "+ada, "Authorization", "Bearer x")
-	mustAnswer(t, f, "GET", nil, `401 session verification failed VERIFICATION_FAILED, Bearer error="invalid_token"`, "Authorization", "Bearer panic")
+	mustAnswer(t, f, "GET", nil, `401 session verification failed VERIFICATION_FAILED, Bearer realm="session", error="invalid_token", error_description="session verification failed"`, "Authorization", "Bearer panic")
 	o.cookies = []string{"a=1", "b=2"}
 	for _, token := range []string{ada, "x"} {
 		want := "200 ada"
 		if token == "x" {
-			want = `401 invalid session INVALID_SESSION, Bearer error="invalid_token"`
+			want = `401 invalid session INVALID_SESSION, Bearer realm="session", error="invalid_token", error_description="invalid session"`
 		}
 		header := mustAnswer(t, f, "GET", nil, want, "Authorization", "Bearer "+token)
 		if got := header.Values("Set-Cookie"); len(got) != 2 {

@@ -40,7 +40,7 @@ denied an identity of the client's own Unauthenticated: missing credentials (MIS
 allowed the same beside a token hello, ada [user]
 denied a method for admins PermissionDenied: access denied (ACCESS_DENIED)
 allowed the same, by an admin done
-denied a file, without credentials 401 Unauthorized {"title":"Unauthorized","status":401,"detail":"missing credentials","reason":"MISSING_CREDENTIALS"}
+denied a file, without credentials 401 Unauthorized {"type":"about:blank","title":"Unauthorized","status":401,"detail":"missing credentials","reason":"MISSING_CREDENTIALS"}
 allowed ada, while the sessions' owner is away hello, ada [user]
 denied bob, who is not in memory Unavailable: session verification unavailable (VERIFICATION_UNAVAILABLE)
 ended a stream, with its session after 2 s Unauthenticated: invalid session (SESSION_EXPIRED)
