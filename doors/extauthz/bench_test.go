@@ -1,12 +1,18 @@
 package extauthz_test
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/doors/extauthz"
@@ -49,5 +55,50 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// stub allows everything.
+type stub struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (stub) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
+			Headers: []*corev3.HeaderValueOption{
+				{Header: &corev3.HeaderValue{Key: "x-auth-subject", Value: "ada"}}, {Header: &corev3.HeaderValue{Key: "x-gateway-secret", Value: secret}},
+			},
+		}},
+	}, nil
+}
+
+// BenchmarkThroughEnvoy makes calls through Envoy, one after the other, which asks a Server that
+// answers from memory, or a stub that allows everything, by turns.
+func BenchmarkThroughEnvoy(b *testing.B) {
+	var o owner
+	token := o.SignIn(authcontext.AuthContext{Subject: "ada", Roles: []string{"user"}})
+	asked := newServer(b, newAuth(b, &o, interceptor.WithCache(cache.Policy{TTL: time.Hour}), skipsEmptyCall))
+	fronts := []struct {
+		name  string
+		front *front
+		took  []time.Duration
+	}{{name: "server", front: newFront(b, asked)}, {name: "stub", front: newFront(b, stub{})}}
+	ctx := authtest.WithBearer(b.Context(), token)
+	for b.Loop() {
+		for i := range fronts {
+			f := &fronts[i]
+			start := time.Now()
+			if _, err := f.front.rpc.UnaryCall(ctx, &grpc_testing.SimpleRequest{}); err != nil {
+				b.Fatal(err)
+			}
+			f.took = append(f.took, time.Since(start))
+		}
+	}
+	for _, f := range fronts {
+		slices.Sort(f.took)
+		b.ReportMetric(float64(f.took[len(f.took)/2].Microseconds()), f.name+"-p50-µs")
+		b.ReportMetric(float64(f.took[len(f.took)*99/100].Microseconds()), f.name+"-p99-µs")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/interop/grpc_testing"
 	grpcmd "google.golang.org/grpc/metadata"
@@ -25,7 +26,6 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/doors/extauthz"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	"github.com/grpc-sessionauth/sessionauth/internal/envoy"
 )
@@ -150,7 +150,7 @@ func (l *lines) Write(p []byte) (int, error) {
 
 // newFront starts Envoy with the configuration of the documentation, in which pairs of texts
 // are replaced, in front of a service and a website.
-func newFront(t testing.TB, s *extauthz.Server, pairs ...string) *front {
+func newFront(t testing.TB, s authv3.AuthorizationServer, pairs ...string) *front {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*startTimeout)
 	defer cancel()

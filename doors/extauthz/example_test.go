@@ -18,7 +18,7 @@ import (
 // An Authenticator and rules that Envoy asks about every request, and what it is told. In
 // production Serve takes a listener instead: of a Unix socket that only Envoy may open.
 func Example() {
-	check, err := newCheck(secret)
+	check, err := newCheck(demo.Verify, demo.MapSession, secret)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -36,8 +36,8 @@ func Example() {
 	// made-up Unauthenticated
 }
 
-func newCheck(secret string) (*extauthz.Server, error) {
-	auth, err := interceptor.NewSessionAuth(demo.Verify, demo.MapSession, interceptor.WithCache(cache.Policy{TTL: 30 * time.Second}))
+func newCheck(verify interceptor.VerifyFunc[[]string], mapSession interceptor.MapFunc[[]string], secret string) (*extauthz.Server, error) {
+	auth, err := interceptor.NewSessionAuth(verify, mapSession, interceptor.WithCache(cache.Policy{TTL: 30 * time.Second}))
 	if err != nil {
 		return nil, err
 	}

@@ -71,10 +71,16 @@ func newServer(t testing.TB, auth *interceptor.Authenticator, opts ...extauthz.O
 func socket(t testing.TB) string { return filepath.Join(t.TempDir(), "s") }
 
 // serveUntil has s answer on a Unix socket until stop, at the latest until the test ends.
-func serveUntil(t testing.TB, s *extauthz.Server, path string, opts ...grpc.ServerOption) (stop func()) {
+func serveUntil(t testing.TB, s authv3.AuthorizationServer, path string) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	return background(t, listen(t, path), func(l net.Listener) error { return s.Serve(ctx, l, opts...) }, cancel)
+	listener := listen(t, path)
+	if check, ok := s.(*extauthz.Server); ok {
+		ctx, cancel := context.WithCancel(context.Background())
+		return background(t, listener, func(l net.Listener) error { return check.Serve(ctx, l) }, cancel)
+	}
+	server := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(server, s)
+	return background(t, listener, server.Serve, server.Stop)
 }
 
 func listen(t testing.TB, path string) net.Listener {
