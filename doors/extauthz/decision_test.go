@@ -275,6 +275,21 @@ func TestHostileChecks(t *testing.T) {
 	t.Run("nil", func(t *testing.T) { refusalOf(t, check(t, s, nil)) })
 }
 
+func TestPagesOfOthers(t *testing.T) {
+	t.Parallel()
+	var o owner
+	ada := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	s := newServer(t, newAuth(t, &o, interceptor.WithAllowedOrigins("https://app.example")))
+	for origin, want := range map[string]bool{"https://app.example": true, "https://evil.example": false, "null": false} {
+		for _, form := range []func(method, path string, pairs ...string) *authv3.CheckRequest{ask, askRaw} {
+			out := check(t, s, form("POST", unaryCall, "content-type", "application/grpc-web", "cookie", "sid="+ada, "origin", origin))
+			if allowed(out, nil) != want || !want && !strings.Contains(refusalOf(t, out), "|origin not allowed|7|ORIGIN_NOT_ALLOWED") {
+				t.Errorf("%s: %v", origin, out)
+			}
+		}
+	}
+}
+
 // bytesCodec sends what is not a message.
 type bytesCodec struct{ encoding.Codec }
 
