@@ -3,6 +3,7 @@ package extauthz_test
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -145,6 +146,12 @@ func TestSkipped(t *testing.T) {
 			t.Errorf("%s: skipped %t, want %t", target, got, want)
 		}
 	}
+	many := slices.Repeat([]string{"a", "b"}, 2000)
+	for _, form := range []func(method, path string, pairs ...string) *authv3.CheckRequest{ask, askRaw} {
+		if allowed(check(t, s, form("GET", "/healthz", "a", strings.Repeat("b", 1<<20))), nil) || allowed(check(t, s, askRaw("GET", "/healthz", many...)), nil) {
+			t.Error("more headers than anybody sends are let through")
+		}
+	}
 	for target, want := range map[string]bool{"/pkg.Service/Open": true, "/healthz": true, "/open.Service/Any": false} {
 		if got := allowed(check(t, ruled, ask("POST", target)), nil); got != want {
 			t.Errorf("with rules, %s: %t, want %t", target, got, want)
@@ -231,10 +238,6 @@ func TestHostileChecks(t *testing.T) {
 	both.GetAttributes().GetRequest().GetHttp().HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "a", RawValue: []byte("b")}}}
 	twice := askRaw("GET", "/", "authorization", bearer)
 	twice.GetAttributes().GetRequest().GetHttp().GetHeaderMap().GetHeaders()[0].Value = "Bearer x"
-	many := make([]string, 0, 4000)
-	for range 2000 {
-		many = append(many, "a", "b")
-	}
 	for name, row := range map[string]struct {
 		in   *authv3.CheckRequest
 		want string // a part of the refusal; "": it is ada's
@@ -248,7 +251,7 @@ func TestHostileChecks(t *testing.T) {
 		"a header that is nil":               {request(&authv3.AttributeContext_HttpRequest{Method: "GET", Path: "/", HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{nil}}}), "MISSING_CREDENTIALS"},
 		"an identity that cannot be removed": {askRaw("GET", "/", "authorization", bearer, "x-auth-\xff", "a"), "MALFORMED_IDENTITY"},
 		"one with a space":                   {askRaw("GET", "/", "authorization", bearer, "X-Auth-Subject ", "a"), "MALFORMED_IDENTITY"},
-		"2000 headers":                       {askRaw("GET", "/", append(many, "authorization", bearer)...), "INVALID_SESSION"},
+		"2000 headers":                       {askRaw("GET", "/", append(slices.Repeat([]string{"a", "b"}, 2000), "authorization", bearer)...), "INVALID_SESSION"},
 		"more than 1 MiB of headers":         {askRaw("GET", "/", "authorization", bearer, "a", strings.Repeat("b", 1<<20)), "INVALID_SESSION"},
 		"1 MiB of a credential":              {askRaw("GET", "/", "authorization", "Bearer "+strings.Repeat("a", 1<<19)), "INVALID_SESSION"},
 		"300 cookies":                        {askRaw("GET", "/", "cookie", strings.Repeat("a=b; ", 300)+"sid="+ada), "INVALID_SESSION"},
@@ -286,6 +289,25 @@ func TestPagesOfOthers(t *testing.T) {
 			if allowed(out, nil) != want || !want && !strings.Contains(refusalOf(t, out), "|origin not allowed|7|ORIGIN_NOT_ALLOWED") {
 				t.Errorf("%s: %v", origin, out)
 			}
+		}
+	}
+}
+
+func TestTheVerifierSeesTheHeaderOfTheClient(t *testing.T) {
+	t.Parallel()
+	for _, form := range []func(method, path string, pairs ...string) *authv3.CheckRequest{ask, askRaw} {
+		var got http.Header
+		auth, err := interceptor.NewSessionAuth(func(_ context.Context, _ string, header http.Header) (*struct{}, error) {
+			got = header
+			return nil, nil
+		}, func(context.Context, *struct{}) (*authcontext.AuthContext, error) { return nil, nil }, interceptor.WithKeyHeaders("Host", "X-Tenant"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, newServer(t, auth), form("GET", "/", "authorization", "Bearer a", "host", "evil", "x-tenant", "red", "x-other", "b"))
+		want := http.Header{"Authorization": {"Bearer a"}, "Host": {"api.example"}, "X-Tenant": {"red"}}
+		if !maps.EqualFunc(got, want, slices.Equal[[]string]) {
+			t.Errorf("got %v, want %v", got, want)
 		}
 	}
 }
