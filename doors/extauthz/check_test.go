@@ -69,10 +69,8 @@ func TestCheck(t *testing.T) {
 		missing    = "OK|application/grpc|missing credentials|16|MISSING_CREDENTIALS"
 		ambiguous  = "OK|application/grpc|ambiguous credentials|16|AMBIGUOUS_CREDENTIALS"
 		invalid    = "OK|application/grpc|invalid session|16|INVALID_SESSION"
-		failed     = "Unauthorized|session verification failed||VERIFICATION_FAILED"
 		notAsEnvoy = "Unauthorized|session verification failed|VERIFICATION_FAILED|Bearer realm=\"session\", error=\"invalid_token\", error_description=\"session verification failed\"|"
 	)
-	_ = failed
 	for name, row := range map[string]struct {
 		in   *authv3.CheckRequest
 		want string // "": it is ada's
@@ -112,6 +110,9 @@ func TestCheck(t *testing.T) {
 			}
 			if !allowed(out, err) {
 				t.Fatalf("denied: %s", refusalOf(t, out))
+			}
+			if told := out.GetDynamicMetadata().AsMap(); len(told) != 1 || told["result"] != "allowed" {
+				t.Errorf("dynamic metadata: %v", told)
 			}
 			who, header, err := caller(t, row.in, out)
 			if err != nil || who.Subject != "ada" || who.Name != "Ada" || who.ExpiresAt.IsZero() || len(who.Claims) != 1 || who.SessionID != "" {

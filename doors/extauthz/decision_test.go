@@ -2,6 +2,7 @@ package extauthz_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,12 +13,15 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	grpcmd "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authz"
@@ -81,6 +85,18 @@ func TestWhatTheUpstreamGets(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no alias of the secret's header, and no cookie that ends a line", func(t *testing.T) {
+		s := newServer(t, newAuth(t, &o), extauthz.WithPassedCookies("theme"))
+		in := askRaw("GET", "/", "authorization", "Bearer "+ada, "x_gateway.secret", "eve", "x-gateway-secret-bin", "eve", "grpcgateway-x-gateway-secret", "eve",
+			"cookie", "theme=a\r\nx-auth-subject: eve", "cookie", "theme=\xff; theme=dark")
+		header := forwarded(in, check(t, s, in).GetOkResponse())
+		if got := slices.Sorted(maps.Keys(header)); !slices.Equal(got, []string{"cookie", "x-auth-subject", "x-auth-type", "x-gateway-secret"}) {
+			t.Errorf("%q", got)
+		}
+		if got := map[string][]string(header)["cookie"]; got[0] != "theme=\uFFFD; theme=dark" {
+			t.Errorf("%q", got)
+		}
+	})
 	t.Run("no secret where there is none", func(t *testing.T) {
 		s, err := extauthz.New(newAuth(t, &o))
 		if err != nil {
@@ -88,6 +104,9 @@ func TestWhatTheUpstreamGets(t *testing.T) {
 		}
 		if header := map[string][]string(forwarded(in(), check(t, s, in()).GetOkResponse())); header["x-gateway-secret"] != nil {
 			t.Errorf("the client's own: %q", header["x-gateway-secret"])
+		}
+		if unseen := check(t, s, ask("GET", "/", "authorization", "Bearer "+ada)); !slices.Contains(unseen.GetOkResponse().GetHeadersToRemove(), "x-gateway-secret") {
+			t.Error("one that Envoy does not show is left")
 		}
 	})
 	t.Run("what Envoy does not show here is removed all the same", func(t *testing.T) {
@@ -309,6 +328,54 @@ func TestTheVerifierSeesTheHeaderOfTheClient(t *testing.T) {
 		if !maps.EqualFunc(got, want, slices.Equal[[]string]) {
 			t.Errorf("got %v, want %v", got, want)
 		}
+	}
+}
+
+func TestWhatFaultsComeTo(t *testing.T) {
+	t.Parallel()
+	t.Run("a panic", func(t *testing.T) {
+		for _, contentType := range []string{grpcType, "text/plain"} {
+			out := check(t, newServer(t, &interceptor.Authenticator{}), ask("POST", unaryCall, "content-type", contentType))
+			if got := refusalOf(t, out); !strings.Contains(got, "session verification failed") {
+				t.Errorf("%s: %s", contentType, got)
+			}
+		}
+	})
+	long, err := status.New(codes.FailedPrecondition, "a").WithDetails(&errdetails.ErrorInfo{Reason: strings.Repeat("A", 5<<10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o owner
+	s := newServer(t, newAuth(t, &o))
+	for name, row := range map[string]struct {
+		err        error
+		grpc, http string
+	}{
+		"a message that is no UTF-8": {status.Error(codes.NotFound, "a\xff\n"), "OK|application/grpc|a%EF%BF%BD%0A|5|", "NotFound|a\uFFFD\n|||"},
+		"details beyond a header":    {long.Err(), "OK|application/grpc|a|9|", "BadRequest|a|||"},
+		"a message with a percent":   {status.Error(codes.Aborted, "100%"), "OK|application/grpc|100%25|10|", "Conflict|100%|||"},
+		"no error that is known":     {errors.New("a secret"), "OK|application/grpc|session verification failed|16|VERIFICATION_FAILED", ""},
+	} {
+		o.GoDown(row.err)
+		out := check(t, s, ask("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer a"))
+		if got := refusalOf(t, out); got != row.grpc {
+			t.Errorf("%s: got %q, want %q", name, got, row.grpc)
+		}
+		web := check(t, s, ask("POST", unaryCall, "authorization", "Bearer a"))
+		if got := refusalOf(t, web); row.http != "" && got != row.http {
+			t.Errorf("%s: got %q, want %q", name, got, row.http)
+		}
+		for _, out := range []*authv3.CheckResponse{out, web} {
+			if _, err := proto.Marshal(out); err != nil {
+				t.Errorf("%s cannot be sent: %v", name, err)
+			}
+		}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	out, err := s.Check(gone, ask("GET", "/", "authorization", "Bearer a"))
+	if err != nil || out.GetDeniedResponse().GetStatus().GetCode() != typev3.StatusCode_ServiceUnavailable {
+		t.Errorf("%v, %v", out, err)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -91,12 +90,8 @@ func (s *Server) deny(q *request, err error, header http.Header) *authv3.CheckRe
 		}
 	}
 	denied.Headers = headers
-	code := a.Code
-	if code == codes.OK { // which no refusal has; Envoy would let the request pass
-		code = codes.Internal
-	}
 	return &authv3.CheckResponse{
-		Status:          &rpcstatus.Status{Code: int32(code)},
+		Status:          &rpcstatus.Status{Code: int32(a.Code)}, //nolint:gosec // a gRPC code, and never OK
 		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
 		DynamicMetadata: deniedMetadata(&a, err),
 	}
