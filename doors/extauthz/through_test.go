@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -331,5 +332,39 @@ func TestNobodyToAsk(t *testing.T) {
 	_ = answer.Body.Close()
 	if answer.StatusCode != http.StatusServiceUnavailable {
 		t.Error(answer.Status)
+	}
+}
+
+// TestAnUnwiseConfiguration has Envoy let requests pass when it cannot ask, and ask about
+// gRPC-Web before it makes gRPC of it.
+func TestAnUnwiseConfiguration(t *testing.T) {
+	t.Parallel()
+	var o owner
+	ada := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	const grpcWeb = `                  - name: envoy.filters.http.grpc_web
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb
+`
+	f := newFront(t, newServer(t, newAuth(t, &o, skipsEmptyCall)), grpcWeb, "", "failure_mode_allow: false", "failure_mode_allow: true")
+	o.GoDown(nil)
+	_, err := f.rpc.UnaryCall(authtest.WithBearer(t.Context(), ada), &grpc_testing.SimpleRequest{})
+	mustRefuse(t, err, codes.Unavailable, "session verification unavailable", reason.VerificationUnavailable)
+	_, err = f.rpc.UnaryCall(authtest.WithBearer(t.Context(), "panic"), &grpc_testing.SimpleRequest{})
+	mustRefuse(t, err, codes.Unauthenticated, "session verification failed", reason.VerificationFailed)
+
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://front"+unaryCall, bytes.NewReader(frame(t, &grpc_testing.SimpleRequest{})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/grpc-web+proto")
+	answer, err := f.web.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	// Envoy drops the Content-Type of an answer without a body.
+	got := []string{answer.Status, answer.Header.Get("Grpc-Status"), answer.Header.Get("Grpc-Message")}
+	if want := []string{"200 OK", "16", "missing credentials"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
