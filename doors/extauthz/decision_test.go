@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -490,6 +491,28 @@ func TestServe(t *testing.T) {
 		t.Error("the Check under way is not answered")
 	}
 	<-stopped
+}
+
+func TestServeEndsWithItsListener(t *testing.T) {
+	t.Parallel()
+	var o owner
+	ada := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	path := socket(t)
+	listener := listen(t, path)
+	served := make(chan error, 1)
+	go func() { served <- newServer(t, newAuth(t, &o)).Serve(context.Background(), listener) }()
+	client := authv3.NewAuthorizationClient(dial(t, "unix:"+path))
+	in := ask("GET", "/", "authorization", "Bearer "+ada)
+	if out, err := client.Check(t.Context(), in); !allowed(out, err) {
+		t.Fatal(out, err)
+	}
+	_ = listener.Close()
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := client.Check(t.Context(), in); status.Code(err) != codes.Unavailable {
+		t.Errorf("it goes on all the same: %v", err)
+	}
 }
 
 func TestBadOptionsFailInTheConstructor(t *testing.T) {
