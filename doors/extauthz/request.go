@@ -43,7 +43,7 @@ func read(in *authv3.CheckRequest) (*request, *refusal.Refusal) {
 		q.speaks = speaksHTTP // to Envoy, which has made gRPC of it, and makes no JSON of a refusal
 	}
 	switch {
-	case attributes == nil, q.method == "", !strings.HasPrefix(q.path, "/"):
+	case q.method == "", !strings.HasPrefix(q.path, "/"):
 		// The network filter asks about connections, or somebody else asks.
 		return q, refusal.VerificationFailed
 	case refused != nil:
