@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -89,23 +88,42 @@ func install(ctx context.Context, dir string) error {
 	return nil
 }
 
-// stopTimeout bounds how long Envoy may take to stop.
-const stopTimeout = 10 * time.Second
+// stopTimeout bounds how long Envoy may take to stop, and longer: it is killed after 10 s.
+const stopTimeout = 20 * time.Second
+
+// script runs a command until its standard input ends, which it does with the process that
+// holds the other end, however that ends: no Envoy outlives a test that crashed.
+const script = `"$@" </dev/null &
+envoy=$!
+cat >/dev/null
+kill "$envoy"
+{ sleep 10; kill -9 "$envoy"; } >/dev/null 2>&1 &
+hurry=$!
+wait "$envoy"
+kill "$hurry"
+`
 
 // Process is an Envoy that runs.
 type Process struct {
 	command *exec.Cmd
+	in      io.Closer
 	log     bytes.Buffer // what it says about itself
 }
 
 // Start starts the Envoy at path with a configuration, which it writes to a file in dir. What
-// Envoy writes as its access log goes to out. The process must be stopped.
+// Envoy writes as its access log goes to out. The process must be stopped. It ends with this
+// one at the latest.
 func Start(path, dir, configuration string, out io.Writer) (*Process, error) {
 	file := filepath.Join(dir, "envoy.yaml")
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		return nil, err
 	}
-	p := &Process{command: exec.Command(path, "-c", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--file-flush-interval-msec", "50")} //nolint:gosec,noctx // it is stopped by Stop
+	p := &Process{command: exec.Command("sh", "-c", script, "sh", path, "-c", file, //nolint:gosec,noctx // it is stopped by Stop
+		"--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--file-flush-interval-msec", "50")}
+	var err error
+	if p.in, err = p.command.StdinPipe(); err != nil {
+		return nil, err
+	}
 	p.command.Stdout, p.command.Stderr = out, &p.log
 	p.command.WaitDelay = stopTimeout
 	return p, p.command.Start()
@@ -113,9 +131,7 @@ func Start(path, dir, configuration string, out io.Writer) (*Process, error) {
 
 // Stop ends the process and returns what it has said about itself.
 func (p *Process) Stop() string {
-	_ = p.command.Process.Signal(syscall.SIGTERM)
-	hurry := time.AfterFunc(stopTimeout, func() { _ = p.command.Process.Kill() })
-	defer hurry.Stop()
+	_ = p.in.Close()
 	_ = p.command.Wait()
 	return p.log.String()
 }
