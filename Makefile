@@ -32,11 +32,15 @@ strict = true
 .PHONY: mutants
 mutants: ## Change the code in n=100 places, seed=1, and see that tests fail
 	go -C internal/mutants run . -n $(n) -seed $(seed) -max-survivors $(most) -strict=$(strict) \
-		./cache ./interceptor ./metadata ./authcontext/header.go
+		./cache ./interceptor ./metadata ./internal/incoming ./authcontext/header.go
 
 .PHONY: bench
-bench: ## Measure what one call costs (the table in README.md)
-	go test ./interceptor -run xxx -bench Unary -count 5
+bench: ## Measure, in minutes, and write docs/performance.md
+	go -C benchmarks run . -out ../docs
+
+.PHONY: bench-full
+bench-full: ## The same, taking longer
+	go -C benchmarks run . -out ../docs -full
 
 .PHONY: cover
 cover: ## Run the tests and show the coverage of each function

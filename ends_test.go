@@ -22,6 +22,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -197,43 +198,61 @@ func TestForgetsCostBoundedMemory(t *testing.T) {
 
 const busSecret = "0123456789abcdef0123456789abcdef"
 
-// bus is a Broadcast in one process.
+// bus is a Bus in one process that shows what goes over the wire. It is heard when a test
+// says so, and at first.
 type bus struct {
 	mu      sync.Mutex
-	members []func(interceptor.Forgotten)
+	members []fleet.Follower
+	at      fleet.Position
 	wire    [][]byte
 	fail    error // what Publish returns, after all
+	held    bool  // what is published is not delivered
 }
 
-func (b *bus) Subscribe(apply func(interceptor.Forgotten)) {
+func (b *bus) Follow(f fleet.Follower) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.members = append(b.members, apply)
+	b.members = append(b.members, f)
+	b.at.Epoch = 1
+	f.Lost(b.at)
+	f.Heard(b.at, time.Now())
+	return nil
 }
 
-func (b *bus) Publish(_ context.Context, f interceptor.Forgotten) error {
+// hear has all followers hear that they missed nothing.
+func (b *bus) hear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.members {
+		f.Heard(b.at, time.Now())
+	}
+}
+
+func (b *bus) Publish(_ context.Context, f fleet.Forgotten) error {
 	data, err := f.MarshalBinary()
 	if err != nil {
 		return err
 	}
 	b.mu.Lock()
-	members := b.members
+	defer b.mu.Unlock()
 	b.wire = append(b.wire, data)
-	b.mu.Unlock()
-	for _, apply := range members {
-		var received interceptor.Forgotten
+	b.at.Number++
+	for _, f := range b.members {
+		var received fleet.Forgotten
 		if err := received.UnmarshalBinary(data); err != nil {
 			return err
 		}
-		apply(received)
+		if !b.held {
+			f.Apply(received, b.at)
+		}
 	}
 	return b.fail
 }
 
-func TestAuthenticatorsJoinedByABroadcastForgetTogether(t *testing.T) {
+func TestAuthenticatorsJoinedByABusForgetTogether(t *testing.T) {
 	o := newOwner("t1")
 	b := &bus{}
-	one, other := newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret)), newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret))
+	one, other := newAuth(t, o, hour, interceptor.WithBus(b, busSecret)), newAuth(t, o, hour, interceptor.WithBus(b, busSecret))
 	for name, forget := range map[string]func() error{
 		"token":      func() error { return one.Forget(t.Context(), "t1") },
 		"subject":    func() error { return one.ForgetSubject(t.Context(), "user-of-t1") },
@@ -255,15 +274,15 @@ func TestAuthenticatorsJoinedByABroadcastForgetTogether(t *testing.T) {
 		}
 	}
 	for _, data := range b.wire {
-		if s := string(data); len(data) > 33 || contains(s, "t1") {
+		if s := string(data); len(data) > 17+32 || contains(s, "t1") {
 			t.Errorf("on the wire: %q", s)
 		}
 	}
-	var f interceptor.Forgotten
+	var f fleet.Forgotten
 	if _, err := f.MarshalBinary(); err == nil {
 		t.Error("an empty Forgotten was marshalled")
 	}
-	for _, junk := range [][]byte{nil, {}, {0}, {1}, {3}, make([]byte, 17), append([]byte{1}, make([]byte, 15)...), append([]byte{1}, make([]byte, 16*11)...)} {
+	for _, junk := range [][]byte{nil, {}, {0}, {1}, {3}, {4}, make([]byte, 17), make([]byte, 33), append([]byte{3}, make([]byte, 16)...), append([]byte{3}, make([]byte, 16+15)...), append([]byte{4}, make([]byte, 16+16)...), append([]byte{1}, make([]byte, 16+16)...), append([]byte{3}, make([]byte, 16+16*31)...)} {
 		if err := f.UnmarshalBinary(junk); err == nil {
 			t.Errorf("%v was unmarshalled", junk)
 		}

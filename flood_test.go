@@ -160,3 +160,39 @@ func TestRechecksHaveRoomOfTheirOwn(t *testing.T) {
 		})
 	}
 }
+
+// TestAStreamOutlastsAWantOfRoom: that its session could not be verified because others were
+// being verified says nothing about it, and is tried again.
+func TestAStreamOutlastsAWantOfRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slow, out atomic.Bool
+		verify := func(_ context.Context, token string, _ http.Header) (string, error) {
+			switch {
+			case token == "slow" && slow.Load():
+				time.Sleep(3 * time.Second) // whatever its context says
+			case out.Load():
+				return "", interceptor.ErrInvalidSession
+			}
+			return token, nil
+		}
+		policy := cache.Policy{TTL: time.Hour, MaxVerifies: 4, VerifyTimeout: time.Second} // room for one recheck
+		a, err := interceptor.NewSessionAuth(verify, subjectOf, interceptor.WithCache(policy))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := serve(t, newPatient(), a.ServerOptions()...)
+		other, receive := openStreams["bidi stream"](long(t, "slow"), client), openStreams["bidi stream"](long(t, "t1"), client)
+		synctest.Wait()
+		slow.Store(true)
+		_ = a.Forget(t.Context(), "slow")
+		synctest.Wait()
+		_ = a.Forget(t.Context(), "t1")
+		_ = endOf(t, other, unavailable)
+		time.Sleep(5 * time.Second)
+		out.Store(true)
+		_ = a.Forget(t.Context(), "t1")
+		if after := endOf(t, receive, invalid); after > time.Second {
+			t.Errorf("ended %v after the Forget", after)
+		}
+	})
+}

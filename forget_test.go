@@ -18,6 +18,7 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -176,6 +177,40 @@ func TestForgetLeavesStrangersAlone(t *testing.T) {
 	}
 }
 
+// TestStrangersDoNotRepeatAVerification: however many are forgotten while it runs, with a
+// cache and without.
+func TestStrangersDoNotRepeatAVerification(t *testing.T) {
+	for name, opts := range map[string][]interceptor.Option{"cached": {hour}, "not cached": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // where no time passes while it works
+				forgotten, verified := make(chan struct{}), 0
+				verify := func(context.Context, string, http.Header) (*record, error) {
+					verified++
+					<-forgotten
+					return &record{User: "ada", ID: "id"}, nil
+				}
+				a, err := interceptor.NewSessionAuth(verify, mapRecord, opts...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error)
+				go func() {
+					_, err := a.Authenticate(context.WithoutCancel(t.Context()), bearerHeader("t1"))
+					done <- err
+				}()
+				synctest.Wait()
+				for i := range 100_000 {
+					_ = a.ForgetSubject(t.Context(), fmt.Sprint("stranger", i))
+				}
+				close(forgotten)
+				if err := <-done; err != nil || verified != 1 {
+					t.Errorf("%v after %d verifications", err, verified)
+				}
+			})
+		})
+	}
+}
+
 // A name is a name of its kind: a subject that is called like a token, say.
 func TestForgetOfOneKindIsNotOfAnother(t *testing.T) {
 	o := newOwner("same")
@@ -297,25 +332,25 @@ func TestCallsAndForgetsByTurnsAreBounded(t *testing.T) {
 	}
 }
 
-// asking is a Broadcast that looks whether what it is to tell others has happened here.
+// asking is a Bus that looks whether what it is to tell others has happened here.
 type asking struct {
 	bus
 	ask func()
 }
 
-func (b *asking) Publish(ctx context.Context, f interceptor.Forgotten) error {
+func (b *asking) Publish(ctx context.Context, f fleet.Forgotten) error {
 	b.ask()
 	return b.bus.Publish(ctx, f)
 }
 
-func TestForgetReturnsTheErrorOfTheBroadcastAndForgets(t *testing.T) {
+func TestForgetReturnsTheErrorOfTheBusAndForgets(t *testing.T) {
 	down := errors.New("the bus is down")
 	o := newOwner("t1")
 	verify := func(ctx context.Context, token string, header http.Header) (*record, error) {
 		return o.verify(ctx, token, header)
 	}
 	b := &asking{bus: bus{fail: down}}
-	a, err := interceptor.NewSessionAuth(verify, mapRecord, hour, interceptor.WithBroadcast(b, busSecret))
+	a, err := interceptor.NewSessionAuth(verify, mapRecord, hour, interceptor.WithBus(b, busSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,8 +381,8 @@ func TestForgetReturnsTheErrorOfTheBroadcastAndForgets(t *testing.T) {
 func TestAuthenticatorsWithOtherSecretsHearNothingOfEachOther(t *testing.T) {
 	o := newOwner("t1")
 	b := &bus{}
-	one := newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret))
-	other := newAuth(t, o, hour, interceptor.WithBroadcast(b, busSecret+"!"))
+	one := newAuth(t, o, hour, interceptor.WithBus(b, busSecret))
+	other := newAuth(t, o, hour, interceptor.WithBus(b, busSecret+"!"))
 	ask := func() { _, _ = other.Authenticate(t.Context(), bearerHeader("t1")) }
 	ask()
 	_ = one.Forget(t.Context(), "t1")
@@ -391,7 +426,7 @@ func TestATokenWhoseFormNamesNothingIsForgottenByItself(t *testing.T) {
 // TestForgetOfNoNameTellsNobody: an empty token is nobody's.
 func TestForgetOfNoNameTellsNobody(t *testing.T) {
 	b := &bus{}
-	a := newAuth(t, newOwner(), hour, interceptor.WithBroadcast(b, busSecret))
+	a := newAuth(t, newOwner(), hour, interceptor.WithBus(b, busSecret))
 	if err := a.Forget(t.Context(), ""); err != nil || len(b.wire) != 0 {
 		t.Errorf("%v, %d messages", err, len(b.wire))
 	}

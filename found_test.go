@@ -3,6 +3,7 @@ package sessionauth_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,28 @@ func TestACookieThatAnExtractorFuncMayHaveReadIsGuarded(t *testing.T) {
 	foreign.check(t, err)
 	if o.verified.Load() != 0 {
 		t.Error("the owner was asked")
+	}
+}
+
+// TestWhatAnExtractorFuncDoesNotClaimIsNoCredential: half an answer is none.
+func TestWhatAnExtractorFuncDoesNotClaimIsNoCredential(t *testing.T) {
+	for name, find := range map[string]authmd.ExtractorFunc{
+		"a token and false": func(http.Header) (string, bool) { return "t1", false },
+		"true and no token": func(http.Header) (string, bool) { return "", true },
+	} {
+		for _, opts := range [][]interceptor.Option{nil, {hour}} {
+			o := newOwner("t1", "")
+			a := newAuth(t, o, append(slices.Clip(opts), interceptor.WithExtractors(find))...)
+			_, err := a.Authenticate(t.Context(), bearerHeader("t1"))
+			missing.check(t, err)
+			if o.verified.Load() != 0 {
+				t.Errorf("%s: the owner was asked", name)
+			}
+			a = newAuth(t, o, append(slices.Clip(opts), interceptor.WithExtractors(find, authmd.Bearer()))...)
+			if found, err := a.Authenticate(t.Context(), bearerHeader("t1")); err != nil || found.AuthContext().Subject != "user-of-t1" {
+				t.Errorf("%s, before one that finds it: %v", name, err)
+			}
+		}
 	}
 }
 

@@ -447,3 +447,37 @@ func TestTheAuthContextIsCopiedOnItsWayIn(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyKnowsWhoSharesAPlace: which subjects share one in the count of their sessions
+// follows from a key of each Authenticator, or somebody could choose a name that takes
+// another's room.
+func TestNobodyKnowsWhoSharesAPlace(t *testing.T) {
+	sharing := func() (all []string) {
+		var verified atomic.Int64
+		verify := func(_ context.Context, token string, _ http.Header) (string, error) {
+			verified.Add(1)
+			return token, nil
+		}
+		a, err := interceptor.NewSessionAuth(verify, subjectOf, interceptor.WithCache(cache.Policy{TTL: time.Hour, MaxEntries: 400, MaxPerSubject: 1}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			all = nil
+			for i := range 300 {
+				before := verified.Load()
+				if _, err := a.Authenticate(t.Context(), bearerHeader(fmt.Sprint("user", i))); err != nil {
+					t.Fatal(err)
+				}
+				if verified.Load() != before {
+					all = append(all, fmt.Sprint("user", i))
+				}
+			}
+		}
+		return all
+	}
+	one, other := sharing(), sharing()
+	if len(one) == 0 || len(one) > 100 || slices.Equal(one, other) {
+		t.Errorf("%d of 300 subjects share a place, and the same elsewhere: %t", len(one), slices.Equal(one, other))
+	}
+}

@@ -23,7 +23,7 @@ func TestAnOptionThatMeansNothingHereFailsTheConstructor(t *testing.T) {
 		"WithAllowedOrigins": interceptor.WithAllowedOrigins(),
 		"WithOutageErrors":   interceptor.WithOutageErrors(func(error) bool { return false }),
 		"WithStreamRecheck":  interceptor.WithStreamRecheck(time.Minute),
-		"WithBroadcast":      interceptor.WithBroadcast(&bus{}, busSecret),
+		"WithBus":            interceptor.WithBus(&bus{}, busSecret),
 	}
 	gateways := map[string]interceptor.Option{
 		"WithSharedSecrets": interceptor.WithSharedSecrets(gatewaySecret),
@@ -68,10 +68,25 @@ func TestAnOptionThatMeansNothingHereFailsTheConstructor(t *testing.T) {
 	}
 }
 
-func TestAShortSecretOfABroadcastFailsTheConstructor(t *testing.T) {
+// TestTheLeastThatAnOptionTakes is not refused.
+func TestTheLeastThatAnOptionTakes(t *testing.T) {
+	for name, opt := range map[string]interceptor.Option{
+		"a recheck at once": interceptor.WithStreamRecheck(1),
+		"eight extractors": interceptor.WithExtractors(
+			authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(), authmd.Bearer(),
+		),
+		"a key header twice": interceptor.WithKeyHeaders("X-Tenant", "x-tenant", "Host"),
+	} {
+		if _, err := interceptor.NewSessionAuth(newOwner().verify, mapRecord, opt); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAShortSecretOfABusFailsTheConstructor(t *testing.T) {
 	for secret, ok := range map[string]bool{"": false, busSecret[:31]: false, busSecret: true} {
-		a, err := interceptor.NewSessionAuth(newOwner().verify, mapRecord, interceptor.WithBroadcast(&bus{}, secret))
-		if ok != (err == nil) || ok != (a != nil) || !ok && (!strings.HasPrefix(err.Error(), "interceptor: WithBroadcast: the secret has ") || secret != "" && strings.Contains(err.Error(), secret)) {
+		a, err := interceptor.NewSessionAuth(newOwner().verify, mapRecord, interceptor.WithBus(&bus{}, secret))
+		if ok != (err == nil) || ok != (a != nil) || !ok && (!strings.HasPrefix(err.Error(), "interceptor: WithBus: secret 1 has ") || secret != "" && strings.Contains(err.Error(), secret)) {
 			t.Errorf("%d bytes: %v", len(secret), err)
 		}
 	}
@@ -82,14 +97,14 @@ func TestWhatIsWrongIsNamedAllAtOnce(t *testing.T) {
 	var none interceptor.VerifyFunc[*record]
 	_, err := interceptor.NewSessionAuth(none, mapRecord, interceptor.WithSkipMethods("a"), interceptor.WithExtractors(nil, authmd.Cookie()),
 		interceptor.WithKeyHeaders("te"), interceptor.WithCache(cache.Policy{TTL: -1, MaxEntries: -1}), interceptor.WithStreamRecheck(-1),
-		interceptor.WithAllowedOrigins("*"), interceptor.WithBroadcast(&bus{}, "short"), interceptor.WithSecretHeader("x"))
+		interceptor.WithAllowedOrigins("*"), interceptor.WithBus(&bus{}, "short"), interceptor.WithSecretHeader("x"))
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		"needs a verify and a map callback", `method pattern "a"`, "extractor 1 is nil", "extractor 2 has no valid", `WithKeyHeaders: "te"`,
 		"TTL must be positive", "MaxEntries must not be negative", "WithStreamRecheck: the interval must be positive", `WithAllowedOrigins: "*"`,
-		"WithBroadcast: the secret has 5 bytes", "WithSecretHeader is for NewGatewayAuth",
+		"WithBus: secret 1 has 5 bytes", "WithSecretHeader is for NewGatewayAuth",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not named in\n%v", want, err)

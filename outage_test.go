@@ -227,6 +227,60 @@ func TestStaleIfError(t *testing.T) {
 	})
 }
 
+// TestTheSpanOfACallSaysHowItWasAnswered, by each way in which a cache can answer, and
+// by verifying without one.
+func TestTheSpanOfACallSaysHowItWasAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spans := tracetest.NewSpanRecorder()
+		provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+		l := newTimeline(t, cache.Policy{TTL: 10 * s, RefreshAfter: 6 * s, StaleIfError: 60 * s, NegativeTTL: time.Minute}, interceptor.WithOptionalAuth())
+		call := func(a *interceptor.Authenticator, token string) string {
+			ctx, span := provider.Tracer("test").Start(t.Context(), "rpc")
+			header := http.Header{}
+			if token != "" {
+				header = bearerHeader(token)
+			}
+			_, err := a.Authenticate(ctx, header)
+			span.End()
+			var result string
+			for _, ended := range spans.Ended() {
+				if ended.SpanContext().Equal(span.SpanContext()) {
+					result = ended.Attributes()[0].Value.AsString()
+				}
+			}
+			return fmt.Sprintf("%s %t", result, err == nil)
+		}
+		expect := func(what, got, want string) {
+			t.Helper()
+			if got != want {
+				t.Errorf("%s: %s, want %s", what, got, want)
+			}
+		}
+		expect("the first", call(l.a, "t1"), "miss true")
+		expect("from memory", call(l.a, "t1"), "hit true")
+		time.Sleep(6 * s)
+		expect("from memory, with a refresh", call(l.a, "t1"), "hit true")
+		synctest.Wait()
+		l.owner.set(func(context.Context) (*record, error) { time.Sleep(s); return &record{User: "bob"}, nil })
+		var wg sync.WaitGroup
+		wg.Go(func() { expect("the first of two", call(l.a, "t2"), "miss true") })
+		synctest.Wait()
+		expect("the second of two", call(l.a, "t2"), "shared true")
+		wg.Wait()
+		l.owner.set(answers(nil, interceptor.ErrInvalidSession))
+		expect("refused", call(l.a, "junk"), "miss false")
+		expect("refused from memory", call(l.a, "junk"), "negative false")
+		l.owner.set(answers(nil, interceptor.ErrUnavailable))
+		time.Sleep(11 * s)
+		expect("in an outage", call(l.a, "t1"), "stale true")
+		expect("nobody", call(l.a, ""), "anonymous true")
+		expect("no token", call(l.a, "a,b"), "rejected false")
+		uncached := newAuth(t, newOwner("t1"))
+		expect("without a cache", call(uncached, "t1"), "verified true")
+		expect("without a cache, refused", call(uncached, "junk"), "verified false")
+	})
+}
+
 func TestRefreshAfter(t *testing.T) {
 	policy := cache.Policy{TTL: 10 * s, RefreshAfter: 6 * s}
 	slow := func(r *record, err error) func(context.Context) (*record, error) {

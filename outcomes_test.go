@@ -170,6 +170,10 @@ func TestCodeOfUsersThatDoesNotReturn(t *testing.T) {
 			"a form of names":  {o.verify, mapRecord, []interceptor.Option{interceptor.WithExtractors(authmd.Named(authmd.Bearer(), func(string) string { end(); return "" }))}, notVerified},
 			"verify":           {func(context.Context, string, http.Header) (*record, error) { end(); return &record{User: "ada"}, nil }, mapRecord, nil, notVerified},
 			"map":              {o.verify, func(context.Context, *record) (*authcontext.AuthContext, error) { end(); return nil, nil }, nil, notMapped},
+			"the func of WithOutageErrors": {
+				func(context.Context, string, http.Header) (*record, error) { return nil, errors.New("t1") }, mapRecord,
+				[]interceptor.Option{interceptor.WithOutageErrors(func(error) bool { end(); return true })}, notVerified,
+			},
 		} {
 			if name == "calls Goexit" && by == "map" {
 				test.want = notVerified // which of the callbacks it was is not known
@@ -271,7 +275,7 @@ func TestProvidersThatAreNilPointersAreTheGlobalOnes(t *testing.T) {
 	var tracers *sdktrace.TracerProvider
 	var meters *sdkmetric.MeterProvider
 	var b *bus
-	a := newAuth(t, newOwner("t1"), hour, interceptor.WithTracerProvider(tracers), interceptor.WithMeterProvider(meters), interceptor.WithBroadcast(b, ""))
+	a := newAuth(t, newOwner("t1"), hour, interceptor.WithTracerProvider(tracers), interceptor.WithMeterProvider(meters), interceptor.WithBus(b, ""))
 	if _, err := a.Authenticate(t.Context(), bearerHeader("t1")); err != nil {
 		t.Error(err)
 	}

@@ -75,6 +75,9 @@ func NewIdentity(ac *AuthContext, session any) *Identity { return &Identity{ac, 
 // AuthContext returns what NewIdentity was given.
 func (id *Identity) AuthContext() *AuthContext { return id.auth }
 
+// Session returns the session that NewIdentity was given; nil for none.
+func (id *Identity) Session() any { return id.session }
+
 // NewContext returns a context that carries id, for [FromContext] and
 // [SessionFromContext] to find.
 func (id *Identity) NewContext(ctx context.Context) context.Context {

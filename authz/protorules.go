@@ -52,9 +52,17 @@ func readAnnotations(files *protoregistry.Files) (annotations, error) {
 // imports reports whether file imports the one with this path, itself or through the
 // public imports of one that it imports.
 func imports(file protoreflect.FileDescriptor, path string) bool {
-	for i := range file.Imports().Len() {
-		if imported := file.Imports().Get(i); imported.Path() == path || importsPublicly(imported, path) {
-			return true
+	lists := []protoreflect.FileImports{file.Imports()}
+	if f, ok := file.(interface {
+		OptionImports() protoreflect.FileImports
+	}); ok { // since edition 2024
+		lists = append(lists, f.OptionImports())
+	}
+	for _, list := range lists {
+		for i := range list.Len() {
+			if imported := list.Get(i); imported.Path() == path || importsPublicly(imported, path) {
+				return true
+			}
 		}
 	}
 	return false

@@ -135,6 +135,11 @@ func TestProtoOptionsMeanWhatConnectumsGuideSays(t *testing.T) {
 		{"internal: nobody unless told", nil, &method{Internal: yes}, fallback, &admin, authz.RuleProto},
 		{"internal service: the method may be public", &service{Internal: yes}, &method{Public: yes}, nil, nil, "allowed"},
 		{"public service: the method may be internal", &service{Public: yes}, &method{Internal: yes}, nil, nil, "unauthenticated"},
+		{"public service: the internal method may have requirements", &service{Public: yes}, &method{Internal: yes, Requires: requires([]string{"x"})}, nil, nil, "unauthenticated"},
+		{"public service that denies: the method may say allow", &service{Public: yes, DefaultPolicy: new("deny")}, &method{Policy: new("allow")}, nil, nil, "allowed"},
+		{"internal service that denies: the method may be public", &service{Internal: yes, DefaultPolicy: new("deny")}, &method{Public: yes, Policy: new("allow")}, nil, nil, "allowed"},
+		{"internal service that denies, and a public method without a policy", &service{Internal: yes, DefaultPolicy: new("deny")}, &method{Public: yes}, nil, nil, "allowed"},
+		{"internal service that denies: the method may say allow, to nobody unless told", &service{Internal: yes, DefaultPolicy: new("deny")}, &method{Policy: new("allow")}, nil, &admin, authz.RuleProto},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -266,6 +271,39 @@ func TestAnOptionOfTheSameNumberIsNoneOfOurs(t *testing.T) {
 	}
 }
 
+// TestOptionsOfAnOptionImportAreRead: since edition 2024 a file imports options in a list of
+// their own. One that is not read may restrict.
+func TestOptionsOfAnOptionImportAreRead(t *testing.T) {
+	t.Parallel()
+	options := must(protoregistry.GlobalFiles.FindFileByPath("connectum/auth/v1/options.proto"))(t)
+	publicly := must(protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: new("all.proto"), Dependency: []string{options.Path()}, PublicDependency: []int32{0},
+	}, resolver(t, options)))(t)
+	for name, test := range map[string]struct {
+		imported protoreflect.FileDescriptor // which the program knows; nil: it does not
+		path     string
+	}{
+		"of the file itself":                  {options, options.Path()},
+		"of one that imports it publicly":     {publicly, publicly.Path()},
+		"of the file, which is not linked in": {nil, options.Path()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			restricted := &descriptorpb.MethodOptions{}
+			proto.SetExtension(restricted, authv1.E_MethodAuth, &authv1.MethodAuth{Requires: requires([]string{"admin"})})
+			fd := protodesc.ToFileDescriptorProto(describe(t, registry(t), nil, restricted))
+			fd.Syntax, fd.Edition = new("editions"), descriptorpb.Edition_EDITION_2024.Enum()
+			fd.OptionDependency = []string{test.path}
+			file := must(protodesc.NewFile(fd, resolver(t, test.imported)))(t)
+			a := newAuthz(t, authz.WithProtoOptions(registry(t, file)), authz.WithDefaultPolicy(authz.Allow))
+			ctx := authcontext.NewContext(t.Context(), &authcontext.AuthContext{Subject: "mallory"})
+			if err := a.Authorize(ctx, "/pkg.Service/Call"); reason.Of(err) != reason.AccessDenied {
+				t.Errorf("one who is no admin: %v", err)
+			}
+		})
+	}
+}
+
 // resolver finds one file, if there is one.
 func resolver(t testing.TB, file protoreflect.FileDescriptor) protodesc.Resolver {
 	t.Helper()
@@ -355,6 +393,10 @@ func TestOptionsOfAnotherGoPackageAreRead(t *testing.T) {
 		options.ProtoReflect().SetUnknown(protowire.AppendBytes(unknown, own))
 		return options
 	}
+	// fixed is a field of another type, whose value would make sense as bytes.
+	fixed := func(number protowire.Number, value string) []byte {
+		return append(protowire.AppendTag(nil, number, protowire.Fixed32Type), value...)
+	}
 	public := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
 	a := newAuthz(t, authz.WithProtoOptions(describedBy(t, nil, wire(public))))
 	if err := a.Authorize(t.Context(), "/pkg.Service/Call"); err != nil {
@@ -364,12 +406,20 @@ func TestOptionsOfAnotherGoPackageAreRead(t *testing.T) {
 		"cut off":                         public[:1],
 		"a bool that is a string":         protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "x"),
 		"a policy that is a number":       protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), 1),
+		"a policy of four bytes":          fixed(3, "deny"),
+		"requirements of four bytes":      fixed(2, "\x0a\x02ab"),
+		"a role of four bytes":            protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), fixed(1, "root")),
 		"a field of a newer version":      protowire.AppendVarint(protowire.AppendTag(nil, 5, protowire.VarintType), 1),
 		"a requirement of a newer verion": protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), 1)),
 	} {
 		if _, err := authz.New(authz.WithProtoOptions(describedBy(t, nil, wire(own)))); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	options := &descriptorpb.MethodOptions{}
+	options.ProtoReflect().SetUnknown(fixed(50100, "\x08\x01\x20\x00"))
+	if _, err := authz.New(authz.WithProtoOptions(describedBy(t, nil, options))); err == nil {
+		t.Error("options of four bytes: no error")
 	}
 }
 

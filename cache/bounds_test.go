@@ -80,6 +80,28 @@ func TestExpiredEntriesAreClearedAwayByWhatIsStored(t *testing.T) {
 	})
 }
 
+// TestOneCallClearsAwayAFew: the lookups of others must not wait for it long, however many
+// entries have expired at once.
+func TestOneCallClearsAwayAFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most, old = 100_000, 10_000
+		c := newCache(t, cache.Policy{TTL: time.Second, MaxEntries: most})
+		l := &loader{value: "v"}
+		for i := range old {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("old", fmt.Sprint(i)), l.load)
+		}
+		time.Sleep(2 * time.Second)
+		for i, before := 0, old; i < 10; i++ {
+			_, _, _ = c.Do(t.Context(), cache.NewKey("new", fmt.Sprint(i)), l.load)
+			left := c.Stats().Entries
+			if cleared := before + 1 - left; cleared < 1 || cleared > old/50 {
+				t.Errorf("call %d clears away %d of %d", i, cleared, before)
+			}
+			before = left
+		}
+	})
+}
+
 // TestAFloodOfJunk: keys that are refused, ten times as many as there is room for,
 // displace no value, and cost no more memory than the first that fill it.
 func TestAFloodOfJunk(t *testing.T) {

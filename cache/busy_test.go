@@ -169,8 +169,8 @@ func TestRechecksHaveSlotsOfTheirOwn(t *testing.T) {
 		if result, err := recheck("a", o.load("a")); result != cache.Miss || err != nil {
 			t.Errorf("%v, %v", result, err)
 		}
-		if result, err := recheck("a", o.load("a")); result != cache.Hit || err != nil {
-			t.Errorf("from memory: %v, %v", result, err)
+		if v, result, err := c.Recheck(t.Context(), cache.NewKey("a"), o.load("a")); v != "a" || result != cache.Hit || err != nil {
+			t.Errorf("from memory: %q, %v, %v", v, result, err)
 		}
 		slow := func(context.Context) (string, time.Time, error) {
 			time.Sleep(time.Second)
@@ -193,6 +193,61 @@ func TestRechecksHaveSlotsOfTheirOwn(t *testing.T) {
 			t.Errorf("beside one that does not end: %v, %v after %v", result, err, time.Since(start))
 		}
 		free()
+	})
+}
+
+// TestAQuarterOfTheSlotsIsForRechecks, and one at least.
+func TestAQuarterOfTheSlotsIsForRechecks(t *testing.T) {
+	for most, want := range map[int]int{1: 1, 4: 1, 12: 3, 15: 3, cache.DefaultMaxVerifies: cache.DefaultMaxVerifies / 4} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCache(t, cache.Policy{TTL: time.Minute, MaxVerifies: most})
+			var wg sync.WaitGroup
+			for i := range want + 2 {
+				wg.Go(func() {
+					_, _, _ = c.Recheck(t.Context(), cache.NewKey("open", fmt.Sprint(i)), func(context.Context) (string, time.Time, error) {
+						time.Sleep(time.Second)
+						return "v", time.Time{}, nil
+					})
+				})
+			}
+			synctest.Wait()
+			if got := c.Stats().InFlight; got != want {
+				t.Errorf("%d of %d", got, most)
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// TestManyRechecksOfOneKeyWithoutASlot: they take turns in waiting for one, and none is
+// told anything but that there was none.
+func TestManyRechecksOfOneKeyWithoutASlot(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 4, VerifyTimeout: time.Second}, 0, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		open := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, cache.ErrNotFound
+			})
+		})
+		synctest.Wait()
+		start := time.Now()
+		var rechecks sync.WaitGroup
+		for range 6 {
+			rechecks.Go(func() {
+				_, _, err := c.Recheck(t.Context(), cache.NewKey("0"), o.load("0"))
+				if took := time.Since(start); !errors.Is(err, cache.ErrBusy) || took > 3*time.Second {
+					t.Errorf("%v after %v", err, took)
+				}
+			})
+		}
+		rechecks.Wait()
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("the last gave up after %v", took)
+		}
+		close(open)
+		wg.Wait()
 	})
 }
 
@@ -242,25 +297,111 @@ func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {
 	}
 }
 
+// TestWhoSharesALoadThatFoundNoSlot: its own wait may be longer than that of the call which
+// began. A newcomer's is not, however many there are.
+func TestWhoSharesALoadThatFoundNoSlot(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 1}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		open := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, cache.ErrNotFound
+			})
+		})
+		synctest.Wait()
+		free := occupy(t, c, 1)
+		const patience = cache.DefaultPatience
+		wg.Go(func() { after(t, patience, o, c, "0", cache.Miss, cache.ErrBusy) })
+		time.Sleep(patience / 2)
+		wg.Go(func() { after(t, patience*3/4, o, c, "0", cache.Miss, nil) }) // with a slot that comes after the first call's end
+		time.Sleep(patience * 3 / 4)
+		free()
+		wg.Wait()
+
+		free = occupy(t, c, 1)
+		wg.Go(func() { after(t, cache.DefaultVerifyTimeout, o, c, "new", cache.Miss, cache.ErrBusy) })
+		synctest.Wait()
+		after(t, cache.DefaultVerifyTimeout, o, c, "new", cache.Shared, cache.ErrBusy)
+		close(open)
+		free()
+		wg.Wait()
+	})
+}
+
+// TestARecheckWithoutASlotInAnOutage: it is answered stale, also when the outage begins
+// while it waits.
+func TestARecheckWithoutASlotInAnOutage(t *testing.T) {
+	const timeout = cache.DefaultPatience * 9 / 2
+	away(t, cache.Policy{MaxVerifies: 4, VerifyTimeout: timeout}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		open := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+				<-open
+				return "", time.Time{}, cache.ErrNotFound
+			})
+		})
+		synctest.Wait()
+		free := occupy(t, c, 3)
+		wg.Go(func() { // another session's load tells of the outage just before the wait is over
+			time.Sleep(timeout - 10*time.Millisecond)
+			o.set(func() { o.fails["1"] = true })
+			after(t, 0, o, c, "1", cache.Stale, nil)
+		})
+		v, result, err := c.Recheck(t.Context(), cache.NewKey("0"), o.load("0"))
+		if v != "0" || result != cache.Stale || err != nil {
+			t.Errorf("%q, %v, %v", v, result, err)
+		}
+		close(open)
+		free()
+		wg.Wait()
+	})
+}
+
+// TestARefreshWithoutASlotIsTriedAgain, about a second later.
+func TestARefreshWithoutASlotIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Hour, RefreshAfter: time.Minute, MaxVerifies: 1})
+		o := &sessions{loads: map[string]int{}}
+		after(t, 0, o, c, "0", cache.Miss, nil)
+		time.Sleep(time.Minute)
+		free := occupy(t, c, 1)
+		after(t, 0, o, c, "0", cache.Hit, nil)
+		synctest.Wait()
+		free()
+		for _, want := range []int{1, 2} {
+			after(t, 0, o, c, "0", cache.Hit, nil)
+			synctest.Wait()
+			if loads := o.loadsOf("0"); loads != want {
+				t.Errorf("%d loads, want %d", loads, want)
+			}
+			time.Sleep(1200 * time.Millisecond)
+		}
+	})
+}
+
 // TestAProbeHasASecondChance: loads that hang have taken every slot, and the owner is well
 // again. That is noticed before they end.
 func TestAProbeHasASecondChance(t *testing.T) {
-	away(t, cache.Policy{MaxVerifies: 4}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
-		o.set(func() { o.away = cache.ErrUnavailable })
-		after(t, 0, o, c, "0", cache.Stale, nil)
-		free := occupy(t, c, 4)
-		defer free()
-		o.set(func() { o.away = nil })
-		for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-			result, err := o.call(t.Context(), c, "1")
-			if err != nil || time.Since(start) > 2*time.Second {
-				t.Fatalf("%v, %v after %v", result, err, time.Since(start))
+	for _, slots := range []int{4, 40} {
+		away(t, cache.Policy{MaxVerifies: slots}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+			o.set(func() { o.away = cache.ErrUnavailable })
+			after(t, 0, o, c, "0", cache.Stale, nil)
+			free := occupy(t, c, slots)
+			defer free()
+			o.set(func() { o.away = nil })
+			for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+				result, err := o.call(t.Context(), c, "1")
+				if err != nil || time.Since(start) > 2*time.Second {
+					t.Fatalf("%d slots: %v, %v after %v", slots, result, err, time.Since(start))
+				}
+				if result == cache.Hit {
+					return
+				}
 			}
-			if result == cache.Hit {
-				return
-			}
-		}
-	})
+		})
+	}
 }
 
 // TestAColdStartIsServed: everybody comes at once, and nobody is in memory. The owner has

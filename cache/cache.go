@@ -69,6 +69,8 @@ type Cache[V any] struct {
 	owner    *owner
 	slots    slots
 	inFlight atomic.Int64
+	lag      time.Duration // see Fence
+	fence    atomicTime    // until when what others forget is known; never: there are no others
 }
 
 // New returns an empty cache. The error names every field of policy that is not
@@ -89,6 +91,7 @@ func New[V any](policy Policy) (*Cache[V], error) {
 		owner:   newOwner(policy.VerifyTimeout),
 		slots:   newSlots(policy.MaxVerifies),
 	}
+	c.fence.Store(never)
 	c.values.dropped = c.front.drop
 	if policy.NegativeTTL > 0 {
 		c.refusals = newSpace[*refusal](policy, start)
@@ -181,7 +184,7 @@ func (c *Cache[V]) Recheck(ctx context.Context, key Key, load LoadFunc[V], tags 
 func (c *Cache[V]) current(e *entry[V]) bool {
 	now := time.Now()
 	age := now.Sub(c.start)
-	return !c.expired(e, now) && age < e.fresh && age < e.next.Load()
+	return !c.expired(e, now) && age < e.fresh && age < e.next.Load() && (age < c.fence.Load() || age < e.trusted)
 }
 
 func (c *Cache[V]) now() time.Duration { return time.Since(c.start) }

@@ -61,10 +61,31 @@ func TestPolicyIsValidated(t *testing.T) {
 		"RefreshAfter must be less than TTL and not negative":   {TTL: time.Second, RefreshAfter: time.Second},
 		"not negative, got -1s with a TTL of 1s":                {TTL: time.Second, RefreshAfter: -time.Second},
 		"got 0s\ncache: NegativeTTL must not be negative, got ": {NegativeTTL: -1},
+		"cache: NegativeTTL must not be negative, got -1ns":     {TTL: 1, NegativeTTL: -1},
+		"cache: VerifyTimeout must not be negative, got -1ns":   {TTL: 1, VerifyTimeout: -1},
+		"cache: StaleIfError must not be negative, got -1ns":    {TTL: 1, StaleIfError: -1},
+		"cache: Patience must not be negative, got -1ns":        {TTL: 1, Patience: -1},
+		"cache: MaxPerSubject must not be negative, got -1":     {TTL: 1, MaxPerSubject: -1},
+		"not negative, got -1ns with a TTL of 1s":               {TTL: time.Second, RefreshAfter: -1},
+		"not negative, got 2s with a TTL of 1s":                 {TTL: time.Second, RefreshAfter: 2 * time.Second},
 	} {
 		if c, err := cache.New[string](policy); c != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New(%+v) = %v, %v, want an error with %q", policy, c, err, want)
 		}
+	}
+}
+
+// TestAPolicyOfTheLeastIsOne: and an error names no field that is valid.
+func TestAPolicyOfTheLeastIsOne(t *testing.T) {
+	for _, policy := range []cache.Policy{
+		{TTL: 1}, {TTL: 2, RefreshAfter: 1}, {TTL: 1, NegativeTTL: 1, VerifyTimeout: 1, StaleIfError: 1, Patience: 1, MaxEntries: 1, MaxVerifies: 1, MaxPerSubject: 1},
+	} {
+		if _, err := cache.New[string](policy); err != nil {
+			t.Errorf("New(%+v): %v", policy, err)
+		}
+	}
+	if _, err := cache.New[string](cache.Policy{}); err == nil || err.Error() != "cache: TTL must be positive, got 0s" {
+		t.Errorf("of no TTL it says: %v", err)
 	}
 }
 
@@ -134,6 +155,54 @@ func TestAnEndedContextStartsNoLoad(t *testing.T) {
 	if _, _, err := c.Do(ctx, cache.NewKey("k"), l.load); !errors.Is(err, context.Canceled) || l.loads.Load() != 0 {
 		t.Errorf("%v after %d loads", err, l.loads.Load())
 	}
+}
+
+// TestACallerThatGivesUp: it gets its own error, whether it began the load or not, and the
+// load goes on for the others.
+func TestACallerThatGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Minute})
+		var wg sync.WaitGroup
+		for i, cause := range []error{context.DeadlineExceeded, context.Canceled, nil} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			switch cause {
+			case context.Canceled:
+				time.AfterFunc(time.Second/2, cancel)
+			case nil:
+				ctx = t.Context()
+			}
+			wg.Go(func() {
+				defer cancel()
+				start := time.Now()
+				v, result, err := c.Do(ctx, cache.NewKey("k"), func(context.Context) (string, time.Time, error) {
+					time.Sleep(2 * time.Second)
+					return "v", time.Time{}, nil
+				})
+				took := map[error]time.Duration{context.DeadlineExceeded: time.Second, context.Canceled: time.Second / 2, nil: 2 * time.Second}[cause]
+				if !errors.Is(err, cause) || (v == "v") != (cause == nil) || result != cache.Shared || time.Since(start) != took {
+					t.Errorf("caller %d: %q, %v, %v after %v", i, v, result, err, time.Since(start))
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if s := c.Stats(); s.Entries != 1 || s.Shared != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestADeadlineOfTheLoadsOwnIsNoOutage: only Policy.VerifyTimeout says that the owner took
+// too long; what else a load failed for is the load's to say.
+func TestADeadlineOfTheLoadsOwnIsNoOutage(t *testing.T) {
+	away(t, cache.Policy{}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.away = context.DeadlineExceeded })
+		for range 2 {
+			if result, err := o.call(t.Context(), c, "0"); result != cache.Miss || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cache.ErrUnavailable) {
+				t.Errorf("%v, %v", result, err)
+			}
+		}
+	})
 }
 
 func TestOneLoadForManyCallers(t *testing.T) {
@@ -228,6 +297,9 @@ func TestLoadsThatDoNotReturn(t *testing.T) {
 						} else if !errors.Is(err, test.want) {
 							t.Errorf("%v, want %v", err, test.want)
 						}
+						if late := test.took > 0; errors.Is(err, cache.ErrUnavailable) != late {
+							t.Errorf("%v, and that is an outage: %t", err, !late)
+						}
 						if v != "" {
 							t.Errorf("value %q", v)
 						}
@@ -259,7 +331,7 @@ func TestNothingPrintsKeysOrValues(t *testing.T) {
 	}
 	for _, v := range []any{c, cache.NewKey("k"), &catch.PanicError{Value: "s3cr3t", Stack: []byte("s3cr3t")}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
-			if s := fmt.Sprintf(verb, v); strings.Contains(s, "s3cr3t") || strings.Contains(s, "733363723374") || strings.Contains(s, "[") && !strings.Contains(s, "redacted") {
+			if s := fmt.Sprintf(verb, v); s == "" || strings.Contains(s, "s3cr3t") || strings.Contains(s, "733363723374") || strings.Contains(s, "[") && !strings.Contains(s, "redacted") {
 				t.Errorf("%s of %T prints %s", verb, v, s)
 			}
 		}

@@ -82,7 +82,7 @@ func (f *flight[V]) fromMemory(start bool) (a answer[V], held *entry[V], ok bool
 	if e, ok := c.held(&f.key); ok && c.usable(e) {
 		a = e.answer(Hit)
 		now := c.now()
-		if now < e.fresh {
+		if now < c.freshUntil(e, now) {
 			if start {
 				f.refresh(e, now)
 			}

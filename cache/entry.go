@@ -18,6 +18,8 @@ type entry[V any] struct {
 	// that of its load's beginning, at first.
 	seen  atomic.Uint64
 	fresh time.Duration // until when it is served without asking, since Cache.start
+	// trusted is until when it is served, and fresh, whatever others forget; see Fence.
+	trusted time.Duration
 	// next is from when on a hit refreshes it. If it is later than fresh, then a load
 	// of the entry has failed, and it is served stale until then.
 	next atomicTime
@@ -112,7 +114,8 @@ func (c *Cache[V]) forgotten(e *entry[V]) bool {
 
 // usable reports whether e may be served at all.
 func (c *Cache[V]) usable(e *entry[V]) bool {
-	return !c.forgotten(e) && !c.expired(e, time.Now())
+	now := time.Now()
+	return !c.forgotten(e) && !c.expired(e, now) && !c.fenced(e, now.Sub(c.start))
 }
 
 // expired reports whether the value's own time is over.
@@ -133,11 +136,12 @@ func (c *Cache[V]) store(key Key, l *loaded[V], began uint64) bool {
 		return false
 	}
 	now := c.now()
-	ttl := min(c.policy.TTL, life)
+	ttl := min(max(0, c.policy.TTL-l.age(now)), life)
 	e.fresh = sum(now, ttl)
+	e.trusted = sum(l.verified, c.lag)
 	e.next.Store(never)
 	if c.policy.RefreshAfter > 0 {
-		e.next.Store(sum(now, c.policy.RefreshAfter))
+		e.next.Store(sum(now, max(0, c.policy.RefreshAfter-l.age(now))))
 	}
 	if !c.forgets.Since(began, l.tags...) {
 		c.values.put(e, min(sum(ttl, c.policy.StaleIfError), life), l.holder)

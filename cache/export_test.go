@@ -24,3 +24,15 @@ func (c *Cache[V]) Loading() (keys int) {
 	}
 	return keys
 }
+
+// FindLate finds the entry of key, lets drop run, and only then puts what was found into the
+// front, as a hit may: with checks, or as if drop had come between them.
+func (c *Cache[V]) FindLate(key Key, drop func(), checked bool) {
+	e := c.entry(&key)
+	drop()
+	if checked {
+		c.front.put(e)
+		return
+	}
+	c.front.of(&key)[0].Store(e)
+}

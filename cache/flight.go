@@ -20,6 +20,17 @@ type loaded[V any] struct {
 	err      error
 	verdict  verdict
 	timedOut bool
+	verified time.Duration // when it was found out, since Cache.start: when the load began, or before
+	dated    bool          // that was before
+	at       time.Time     // see Dated
+}
+
+// age is how long ago what a load returned had been found out before the load.
+func (l *loaded[V]) age(now time.Duration) time.Duration {
+	if !l.dated {
+		return 0
+	}
+	return max(0, now-l.verified)
 }
 
 // fly is [flight.land] for a goroutine that must not panic.
@@ -60,13 +71,18 @@ func (f *flight[V]) land(p purpose, probe bool) answer[V] {
 		return f.notLoaded(a, newWaitError(left))
 	}
 	a.began = c.forgets.Clock() // what was forgotten meanwhile is asked for now
-	of, number, ok := f.shard.begin(f.key, c.now())
+	now := c.now()
+	of, number, ok := f.shard.begin(f.key, now)
 	if !ok {
 		<-slot
 		return f.notLoaded(a, ErrBusy)
 	}
 	defer f.shard.release(f.key, of)
 	l := f.run(of, slot)
+	l.verified = now
+	if l.dated = !l.at.IsZero(); l.dated {
+		l.verified = min(now, l.at.Sub(c.start))
+	}
 	f.learn(&l, probe)
 	if a.err = l.err; l.verdict == found { // a value that comes with an error is none
 		a.value, a.tags = l.value, l.tags
@@ -118,6 +134,14 @@ func (f *flight[V]) judge(l *loaded[V]) {
 			f.cache.owner.delay(f.cache.now(), delay)
 		}
 	}
+	if dated, ok := any(l.value).(Dated); ok && l.verdict == found {
+		l.at = dated.VerifiedAt()
+	} else if dated, ok := errors.AsType[interface {
+		error
+		Dated
+	}](l.err); ok {
+		l.at = dated.VerifiedAt()
+	}
 	if tagged, ok := any(l.value).(Tagged); ok && l.verdict == found {
 		own := tagged.Tags()
 		l.tags = append(append(make([]Tag, 0, len(f.tags)+len(own)), f.tags...), own...)
@@ -149,6 +173,7 @@ func (f *flight[V]) learn(l *loaded[V], probe bool) {
 	e, held := c.held(&f.key)
 	now := c.now()
 	switch {
+	case l.dated: // another process asked
 	case l.verdict == found:
 		c.owner.answered()
 	case !held:
@@ -181,7 +206,7 @@ func (f *flight[V]) settle(a *answer[V], l *loaded[V]) {
 		}
 		c.values.delete(f.key)
 		if c.refusals != nil && l.verdict == notFound && len(a.tags) <= maxRefusalTags {
-			c.refusals.put(&refusal{lease: lease{key: f.key}, tags: a.tags, began: a.began}, c.policy.NegativeTTL, Tag{})
+			c.refusals.put(&refusal{lease: lease{key: f.key}, tags: a.tags, began: a.began}, c.policy.NegativeTTL-l.age(c.now()), Tag{})
 		}
 	case unavailable, unclear:
 		e, held := c.held(&f.key)

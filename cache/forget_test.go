@@ -86,7 +86,7 @@ func TestForgetUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for i := range int64(1500) {
+	for i := range int64(600) {
 		version.Store(i)
 		switch rand.IntN(3) {
 		case 0:
@@ -248,6 +248,30 @@ func TestNoAnswerFromBeforeAForgetIsGiven(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestASharedAnswerIsForgottenByItsOwnTags: whatever those of the call that waits for it.
+func TestASharedAnswerIsForgottenByItsOwnTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, cache.Policy{TTL: time.Hour})
+		var loads atomic.Int64
+		load := func(context.Context) (string, time.Time, error) {
+			n := loads.Add(1)
+			time.Sleep(time.Second)
+			return fmt.Sprint(n), time.Time{}, nil
+		}
+		var wg sync.WaitGroup
+		for _, name := range []string{"leader", "other"} {
+			wg.Go(func() {
+				if v, _, err := c.Do(t.Context(), cache.NewKey("k"), load, tag(name)); v == "1" || err != nil {
+					t.Errorf("%s: %q, %v", name, v, err)
+				}
+			})
+			synctest.Wait()
+		}
+		c.Forget(tag("leader"))
+		wg.Wait()
+	})
 }
 
 // TestARefusalHoldsAFewTags: one of a request with more is not remembered.

@@ -108,6 +108,11 @@ func TestAHolderIsCountedExactly(t *testing.T) {
 			put(t, c, "0", holder, time.Hour)
 			put(t, c, "1", holder, time.Hour)
 		}, 3},
+		"loaded again in its last nanosecond": {func(t *testing.T, c *cache.Cache[*held]) {
+			time.Sleep(time.Minute - 1)
+			c.ForgetAll()
+			put(t, c, "0", holder, time.Hour)
+		}, 3},
 		"loaded again as somebody else's": {func(t *testing.T, c *cache.Cache[*held]) {
 			c.ForgetAll()
 			put(t, c, "0", other, time.Hour)
@@ -171,6 +176,32 @@ func TestRoomIsLookedForInAllShards(t *testing.T) {
 			if _, ok := c.Get(cache.NewKey(fmt.Sprint("new", i))); !ok {
 				t.Errorf("%d is not in memory", i)
 			}
+		}
+	})
+}
+
+// TestRoomIsLookedForOnceASecond: however often a holder with too many comes.
+func TestRoomIsLookedForOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newHeld(t, cache.Policy{TTL: time.Hour, MaxPerSubject: 1, MaxEntries: 100_000})
+		stored := func(key string, holder cache.Tag) bool {
+			put(t, c, key, holder, time.Hour)
+			_, ok := c.Get(cache.NewKey(key))
+			return ok
+		}
+		put(t, c, "old", tag("first"), time.Minute)
+		time.Sleep(time.Minute)
+		if !stored("new of the first", tag("first")) {
+			t.Error("no room though all has expired")
+		}
+		put(t, c, "short", tag("second"), time.Millisecond)
+		time.Sleep(time.Second - 1)
+		if stored("early", tag("second")) {
+			t.Error("looked for twice in a second")
+		}
+		time.Sleep(time.Nanosecond)
+		if !stored("late", tag("second")) {
+			t.Error("not looked for a second later")
 		}
 	})
 }

@@ -276,6 +276,21 @@ func TestAnOutageIsNotRememberedForEver(t *testing.T) {
 	})
 }
 
+// TestAnOutageIsRememberedForAWhile: five seconds and the time that a load may take.
+func TestAnOutageIsRememberedForAWhile(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Second, cache.DefaultVerifyTimeout} {
+		for late, want := range map[time.Duration]cache.Result{-1: cache.Stale, 0: cache.Miss} {
+			away(t, cache.Policy{VerifyTimeout: timeout}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+				o.set(func() { o.away = cache.ErrUnavailable })
+				after(t, 0, o, c, "0", cache.Stale, nil)
+				o.set(func() { o.away = nil })
+				time.Sleep(timeout + 5*time.Second + late)
+				after(t, 0, o, c, "1", want, nil)
+			})
+		}
+	}
+}
+
 // TestOneKeyDoesNotMakeTheOwnerAway: neither junk over which the owner fails nor one
 // session that does keeps others from being verified.
 func TestOneKeyDoesNotMakeTheOwnerAway(t *testing.T) {

@@ -2,9 +2,6 @@ package interceptor
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 	"runtime"
@@ -17,7 +14,10 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
+	"github.com/grpc-sessionauth/sessionauth/internal/member"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
@@ -61,7 +61,8 @@ type Authenticator struct {
 	reads        []incoming.Name // that are read besides Authorization and Cookie, each once
 	readsCookies bool            // an extractor reads the Cookie header
 	readsAll     bool            // an extractor reads the whole header
-	tagger       tagger
+	taggers      []forget.Tagger // one for each secret; sessions here have the names that the first gives
+	member       *member.Member  // nil: it stands alone
 	streams      streams.Set
 	patience     time.Duration // with the verification of a stream's session
 }
@@ -83,7 +84,7 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 	}
 	a.verify = func(ctx context.Context, token string, header http.Header) (any, error) {
 		session, err := verify(ctx, token, header)
-		if err == nil && isNil(session) {
+		if err == nil && nils.Is(session) {
 			err = ErrInvalidSession
 		}
 		return session, err
@@ -92,10 +93,10 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 		s, _ := session.(S) // it came from verify
 		return mapSession(ctx, s)
 	}
-	if a.broadcast != nil {
-		a.broadcast.Subscribe(a.apply)
+	if err := errors.Join(a.join(), a.observe()); err != nil {
+		return nil, err
 	}
-	return a, a.observe()
+	return a, nil
 }
 
 // prepare works out what every call needs. The error names every option that is not valid.
@@ -114,7 +115,7 @@ func (a *Authenticator) prepare() error {
 	a.reads = slices.Concat(a.reads, a.keyHeaders)
 	slices.SortFunc(a.reads, func(x, y incoming.Name) int { return strings.Compare(x.Key, y.Key) })
 	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h incoming.Name) bool { return h.Is == incoming.IsAuthorization || h.Is == incoming.IsCookie })
-	a.tagger, errs[2] = newTagger(a.busSecret)
+	a.taggers, errs[2] = forget.NewTaggers(a.busSecrets)
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {
 		a.uncached = newUncached()
@@ -129,18 +130,6 @@ func (a *Authenticator) prepare() error {
 
 // maxPatience bounds a policy's timeout that is doubled.
 const maxPatience = time.Hour
-
-// newTagger returns a tagger with a key of this process, or of all that share a secret.
-func newTagger(secret string) (tagger, error) {
-	var k tagger
-	if secret == "" {
-		_, err := rand.Read(k[:])
-		return k, err
-	}
-	derived, err := hkdf.Key(sha256.New, []byte(secret), nil, "sessionauth tags", len(k))
-	copy(k[:], derived)
-	return k, err
-}
 
 // observe reports the cache's size for as long as the cache is in use: there is
 // nothing to close, and a meter provider may live longer.

@@ -34,6 +34,10 @@ var (
 // five minutes, nobody behind the same cache asks. It wraps [ErrUnavailable] and cause,
 // which may be nil. The client gets the delay as a google.rpc.RetryInfo, at most an hour;
 // none if it is not positive.
+//
+// It is for a delay that holds for all. A limit on one credential or one client's address
+// is that client's to use up, who would keep everybody out: wrap [ErrUnavailable] then, and
+// name no delay, neither so nor by the RetryInfo of a status.
 func RetryAfter(delay time.Duration, cause error) error { return refusal.RetryAfter(delay, cause) }
 
 // refusedLoad is a refusal as the cache understands it.

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
@@ -52,18 +53,20 @@ type way interface {
 
 // identity is what one verification found out. It is shared and never modified.
 type identity struct {
-	*authcontext.Identity
+	authcontext.Identity
 
-	// The verification's span, for links to it, in 25 bytes: a cache holds many.
+	tagger *forget.Tagger // for the tags by which it can be forgotten; nil: by none
+
+	// The verification's span, for links to it, if it is sampled. That makes 64 bytes of it
+	// all: a cache holds many.
 	traceID trace.TraceID
 	spanID  trace.SpanID
-	flags   trace.TraceFlags
 
-	subject, session cache.Tag // by which it can be forgotten; zero: by none
+	verified *time.Time // by another replica; nil: here
 }
 
 func (id *identity) verifiedBy() trace.SpanContext {
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id.traceID, SpanID: id.spanID, TraceFlags: id.flags})
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id.traceID, SpanID: id.spanID, TraceFlags: trace.FlagsSampled})
 }
 
 // init prepares the guard of a way. The error names every option that is not valid.

@@ -2,6 +2,7 @@ package interceptor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,6 +46,20 @@ func (a Authentication) AuthContext() *authcontext.AuthContext {
 	return a.Identity.AuthContext()
 }
 
+// Format implements [fmt.Formatter]: that of the Identity, without the ResponseHeader, in
+// which cookies are.
+func (a Authentication) Format(f fmt.State, verb rune) {
+	if a.Identity == nil {
+		_, _ = f.Write([]byte("anonymous"))
+		return
+	}
+	a.Identity.Format(f, verb)
+}
+
+// MarshalJSON implements [json.Marshaler], for loggers: the AuthContext as it marshals itself,
+// and nothing of the ResponseHeader.
+func (a Authentication) MarshalJSON() ([]byte, error) { return json.Marshal(a.AuthContext()) }
+
 // authentication is Authenticate, whichever way it finds out who calls.
 func (g *guard) authentication(ctx context.Context, header http.Header) (Authentication, error) {
 	before := g.way.clock()
@@ -60,9 +75,9 @@ func (g *guard) authentication(ctx context.Context, header http.Header) (Authent
 	case id == nil:
 		return found, nil
 	}
-	found.Identity = id.Identity
+	found.Identity = &id.Identity
 	found.Session = &Session{guard: g, request: r, id: id, before: before}
-	_ = found.Session.renewable.Renew(id.Identity) // nobody is told yet
+	_ = found.Session.renewable.Renew(&id.Identity) // nobody is told yet
 	return found, nil
 }
 

@@ -112,23 +112,3 @@ func WithStreamRecheck(every time.Duration) Option {
 		}
 	})
 }
-
-// minBusSecret is what 128 random bits take in hexadecimal.
-const minBusSecret = 32
-
-// WithBroadcast joins this Authenticator with others: what one of them is told to
-// forget, all forget. secret, of at least 32 bytes, is the same for all of them: what is
-// sent are digests keyed by it, since a subject can be guessed from a plain one. By
-// default an Authenticator stands alone. A short secret makes [NewSessionAuth] fail.
-func WithBroadcast(broadcast Broadcast, secret string) Option {
-	return ofSession("WithBroadcast", func(c *config) {
-		if isNil(broadcast) {
-			return
-		}
-		c.broadcast, c.busSecret = broadcast, secret
-		if len(secret) < minBusSecret {
-			c.fail(fmt.Errorf("interceptor: WithBroadcast: the secret has %d bytes, want %d or more of random ones",
-				len(secret), minBusSecret))
-		}
-	})
-}

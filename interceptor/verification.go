@@ -35,7 +35,7 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 		return nil, telemetry.Rejected, a.notFound(ctx)
 	}
 	load := func(fresh context.Context) (*identity, time.Time, error) {
-		id, err := a.resolve(r.responding(carryOver(fresh, ctx, r.carried)), r)
+		id, err := a.resolveShared(r.responding(carryOver(fresh, ctx, r.carried)), r, tags)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
@@ -178,7 +178,9 @@ func (a *Authenticator) resolve(ctx context.Context, r *request) (id *identity, 
 	if refused != nil {
 		return nil, refusedLoad{refused.VerifiedBy(by)}
 	}
-	id.traceID, id.spanID, id.flags = by.TraceID(), by.SpanID(), by.TraceFlags()
+	if by.IsSampled() {
+		id.traceID, id.spanID = by.TraceID(), by.SpanID()
+	}
 	return id, nil
 }
 
@@ -207,11 +209,12 @@ func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refu
 	if auth.Type == "" {
 		auth.Type = authcontext.TypeSession
 	}
-	id = &identity{Identity: authcontext.NewIdentity(auth, session), subject: a.tagger.tag(subjectName, auth.Subject)}
-	if auth.SessionID != "" {
-		id.session = a.tagger.tag(sessionName, auth.SessionID)
-	}
-	return id, nil, nil
+	return a.newIdentity(auth, session), nil, nil
+}
+
+// newIdentity takes over auth and session.
+func (a *Authenticator) newIdentity(auth *authcontext.AuthContext, session any) *identity {
+	return &identity{Identity: *authcontext.NewIdentity(auth, session), tagger: &a.taggers[0]}
 }
 
 // protect turns a panic into an error.

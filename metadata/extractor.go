@@ -256,10 +256,21 @@ func appendCookies(dst []Credential, name, line string) []Credential {
 
 func readNothing(dst []Credential, _ []string) []Credential { return dst }
 
-// isVisible reports whether token is made of visible ASCII characters.
+// isVisible reports whether token is made of visible ASCII characters, '!' to '~'.
 func isVisible(token string) bool {
-	for i := range len(token) {
-		if token[i]-'!' > '~'-'!' {
+	const each = 0x0101010101010101
+	rest := token
+	for ; len(rest) >= 8; rest = rest[8:] {
+		eight := uint64(rest[0]) | uint64(rest[1])<<8 | uint64(rest[2])<<16 | uint64(rest[3])<<24 |
+			uint64(rest[4])<<32 | uint64(rest[5])<<40 | uint64(rest[6])<<48 | uint64(rest[7])<<56
+		// A byte's highest bit is set by itself, by the difference for a byte below '!', or by
+		// the sum for 0x7f. What carries over into the next byte comes from one that is refused.
+		if (eight|(eight-'!'*each)|(eight+each))&(0x80*each) != 0 {
+			return false
+		}
+	}
+	for i := range len(rest) {
+		if rest[i]-'!' > '~'-'!' {
 			return false
 		}
 	}

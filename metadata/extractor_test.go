@@ -27,6 +27,8 @@ func TestExtractors(t *testing.T) {
 		"bearer without a token":                         {authmd.Bearer(), http.Header{"Authorization": {"Bearer "}}, ""},
 		"bearer with two words":                          {authmd.Bearer(), http.Header{"Authorization": {"Bearer a b"}}, ""},
 		"bearer with a comma":                            {authmd.Bearer(), http.Header{"Authorization": {"Bearer a,b"}}, ""},
+		"bearer that begins with a comma":                {authmd.Bearer(), http.Header{"Authorization": {"Bearer ,a"}}, ""},
+		"bearer that is too short is passed over":        {authmd.Bearer(), http.Header{"Authorization": {"Basic x", "Bearer ,", "Bearer a"}}, "a"},
 		"bearer with a control character":                {authmd.Bearer(), http.Header{"Authorization": {"Bearer a\x7f"}}, ""},
 		"bearer beyond ASCII":                            {authmd.Bearer(), http.Header{"Authorization": {"Bearer \xc3\xa9"}}, ""},
 		"no authorization":                               {authmd.Bearer(), http.Header{}, ""},

@@ -48,6 +48,9 @@ func TestHeader(t *testing.T) {
 		"values that end a line stay out": {
 			grpcmd.MD{"x-a": {"1\r\nX-B: 2", "1\n", "\x001", "good"}, "x-b": {"\r"}}, http.Header{"X-A": {"good"}},
 		},
+		"values that begin with the end of a line stay out": {
+			grpcmd.MD{"x-a": {"\n1", "\r1", "\x00", "good"}}, http.Header{"X-A": {"good"}},
+		},
 		"odd bytes that end no line pass": {grpcmd.MD{"x-a": {"\t\xff"}}, http.Header{"X-A": {"\t\xff"}}},
 		"a gateway cookie takes an empty place": {
 			grpcmd.MD{"grpcgateway-cookie": {"a=1", "b=2"}}, http.Header{"Cookie": {"a=1; b=2"}},
@@ -250,6 +253,16 @@ func TestCleanLeavesBinaryValuesAlone(t *testing.T) {
 	want := http.Header{"Trace-Bin": {"AP8NCg"}, "X-Lower": {"1"}, "Cookie": {"a=1; b=2"}}
 	if got := authmd.Clean(header); !reflect.DeepEqual(got, want) {
 		t.Errorf("Clean = %v, want %v", got, want)
+	}
+}
+
+// TestCookiesInTwoCasesAreOneLine: a header that was made by hand may have both.
+func TestCookiesInTwoCasesAreOneLine(t *testing.T) {
+	for _, name := range []string{"Cookie", "Grpcgateway-Cookie"} {
+		got := authmd.Clean(http.Header{name: {"a=1"}, strings.ToLower(name): {"b=2"}})["Cookie"]
+		if !slices.Equal(got, []string{"a=1; b=2"}) && !slices.Equal(got, []string{"b=2; a=1"}) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 

@@ -86,7 +86,8 @@ func (l *Log) current(now time.Time, at uint64) *part {
 		parts = *held
 	}
 	if n := len(parts); n > 0 {
-		if last := parts[n-1]; now.Sub(last.since) < l.keep/generations && last.size < max(1, l.max/generations) {
+		// So long that when there is one part too many, all marks of the first are old enough.
+		if last := parts[n-1]; now.Sub(last.since) < l.keep/(generations-1) && last.size < max(1, l.max/generations) {
 			last.until = now
 			return last
 		}

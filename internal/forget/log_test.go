@@ -158,6 +158,61 @@ func TestMarksAreKeptForAsLongAsTheyAreNeeded(t *testing.T) {
 	})
 }
 
+// TestAMarkIsKeptFromWhenItWasMade: however old the others are that are dropped with it;
+// and where marks come all the time, it is dropped not much later than it may be.
+func TestAMarkIsKeptFromWhenItWasMade(t *testing.T) {
+	for name, before := range map[string]time.Duration{"the first of its part": 0, "the last of its part": 7 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				victim, stranger := forget.Tag{0: 7, 1: 7}, forget.Tag{8: 7, 9: 7} // of one place
+				l := forget.New(time.Minute, 1<<20)
+				if before > 0 {
+					l.Mark(tag(0))
+					time.Sleep(before)
+				}
+				l.Mark(stranger)
+				for i := range 2 * 76 {
+					time.Sleep(time.Second / 2)
+					l.Mark(tag(1 + i))
+					if age := time.Duration(i+1) * time.Second / 2; l.Since(0, victim) && age <= time.Minute {
+						t.Fatalf("dropped after %v", age)
+					}
+				}
+				if !l.Since(0, victim) {
+					t.Error("kept for more than a quarter of a minute too long")
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		victim, stranger := forget.Tag{0: 7, 1: 7}, forget.Tag{8: 7, 9: 7}
+		l := forget.New(time.Minute, 1<<20)
+		l.Mark(stranger)
+		time.Sleep(time.Minute)
+		if l.Mark(tag(1)); l.Since(0, victim) {
+			t.Error("dropped at the end of its time, not after it")
+		}
+	})
+}
+
+// TestTheBoundOnMarksIsKeptExactly: an eighth of them is dropped when there would be more.
+func TestTheBoundOnMarksIsKeptExactly(t *testing.T) {
+	for _, most := range []int{8, 80, 800} {
+		victim, stranger := forget.Tag{0: 7, 1: 7}, forget.Tag{8: 7, 9: 7} // of one place
+		l := forget.New(time.Hour, most)
+		l.Mark(stranger)
+		for i := range most - 1 {
+			l.Mark(tag(i))
+		}
+		if l.Since(0, victim) {
+			t.Errorf("of %d marks, one is dropped", most)
+		}
+		if l.Mark(tag(most)); !l.Since(0, victim) {
+			t.Errorf("%d marks, and none is dropped", most+1)
+		}
+	}
+}
+
 func TestAMarkCostsAtMost100Bytes(t *testing.T) {
 	marks := 1 << 20
 	if raceEnabled {

@@ -26,7 +26,11 @@ func Classify(err error, otherwise *Refusal, outage func(error) bool) *Refusal {
 		return NoSuchSession
 	}
 	if unavailable, delay := Unavailable(err); unavailable || outage != nil && outage(err) {
-		return VerificationUnavailable.Delayed(delay)
+		r := VerificationUnavailable.Delayed(delay)
+		if named, ok := errors.AsType[*unavailableError](err); ok && named.oneCaller {
+			r = variant(r, func(v *Refusal) { v.delay = 0 })
+		}
+		return r
 	}
 	if st, ok := StatusOf(err); ok {
 		return Given(st)
@@ -133,15 +137,24 @@ func StatusOf(err error) (*status.Status, bool) {
 	return st, st.Code() != codes.OK
 }
 
-// unavailableError is the error of RetryAfter.
+// unavailableError is the error of RetryAfter and RetryCallerAfter.
 type unavailableError struct {
-	delay time.Duration
-	cause error
+	delay     time.Duration
+	cause     error
+	oneCaller bool
 }
 
 // RetryAfter returns an error that wraps ErrUnavailable and cause, which may be nil,
 // and names the delay.
-func RetryAfter(delay time.Duration, cause error) error { return &unavailableError{delay, cause} }
+func RetryAfter(delay time.Duration, cause error) error {
+	return &unavailableError{delay: delay, cause: cause}
+}
+
+// RetryCallerAfter is RetryAfter for a delay that one caller has brought about and that says
+// nothing of others, such as a limit on one address: only that caller is told.
+func RetryCallerAfter(delay time.Duration, cause error) error {
+	return &unavailableError{delay: delay, cause: cause, oneCaller: true}
+}
 
 func (e *unavailableError) Error() string {
 	if e.cause == nil {

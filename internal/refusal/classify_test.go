@@ -245,6 +245,20 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// TestADelayOfOneCallerIsNotForEverybody: who shares a cache with that caller may ask.
+func TestADelayOfOneCallerIsNotForEverybody(t *testing.T) {
+	got := refusal.Classify(fmt.Errorf("a: %w", refusal.RetryCallerAfter(2*time.Second, nil)), refusal.VerificationFailed, nil)
+	if got.RetryAfter() != 0 || !errors.Is(got, refusal.ErrUnavailable) {
+		t.Errorf("%v, delay %v", got, got.RetryAfter())
+	}
+	for _, detail := range got.GRPCStatus().Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok && info.GetRetryDelay().AsDuration() == 2*time.Second {
+			return
+		}
+	}
+	t.Error("the client is not told to wait")
+}
+
 // okay is an error that says OK.
 type okay struct{}
 

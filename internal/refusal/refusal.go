@@ -118,7 +118,7 @@ func (r *Refusal) Error() string { return r.status.String() }
 // GRPCStatus makes r a gRPC status.
 func (r *Refusal) GRPCStatus() *status.Status { return r.status }
 
-// RetryAfter is the delay that the session's owner named; 0: none.
+// RetryAfter is the delay that the session's owner named for everybody; 0: none.
 func (r *Refusal) RetryAfter() time.Duration { return r.delay }
 
 // Busy reports whether it was refused for want of a slot, so that nothing was found out.

@@ -148,12 +148,15 @@ func (s *Set) Wake(t Tag) {
 
 // WakeAll has all streams verified, spread over a second: other replicas may well do the
 // same now.
-func (s *Set) WakeAll() {
+func (s *Set) WakeAll() { s.WakeOver(spread) }
+
+// WakeOver is WakeAll, spread over another time.
+func (s *Set) WakeOver(over time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgets++
 	for l := s.byTag[Tag{}]; l != nil; l = l.next {
-		l.watch.Wake(rand.N(spread)) //nolint:gosec // to spread load, not to hide anything
+		l.watch.Wake(rand.N(over)) //nolint:gosec // to spread load, not to hide anything
 	}
 }
 

@@ -3,6 +3,7 @@ package betterauth_test
 import (
 	"context"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	"github.com/grpc-sessionauth/sessionauth/verify/betterauth"
+	"github.com/grpc-sessionauth/sessionauth/verify/internal/standin"
 )
 
 // told returns the addresses that better-auth was told, in order.
@@ -83,6 +85,32 @@ func TestThePeersAddressIsToldWithACacheToo(t *testing.T) {
 	// Another port of the same address is no other client.
 	if want := []string{"203.0.113.9", "2001:db8::1", ""}; !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// TestALimitOnOneAddressKeepsNobodyElseOut: better-auth counts by address where it is told one,
+// and anybody can use theirs up.
+func TestALimitOnOneAddressKeepsNobodyElseOut(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Forwarded-For") == "198.51.100.66" {
+			says(429, "{}", "X-Retry-After", "9")(w, r)
+			return
+		}
+		says(200, good())(w, r)
+	})
+	v := newVerifier(t, s.URL, betterauth.WithClientAddress("X-Real-Ip", 1))
+	a := newAuth(t, v, interceptor.WithKeyHeaders(v.KeyHeaders()...), interceptor.WithCache(cache.Policy{TTL: time.Minute}))
+	call := func(address string) error {
+		header := byBearer(token)
+		header.Set("X-Real-Ip", address)
+		_, err := a.Authenticate(t.Context(), header)
+		return err
+	}
+	if got := standin.OutcomeOf(call("198.51.100.66")); got != unavailable.After(9*time.Second) {
+		t.Errorf("who used up theirs: %+v", got)
+	}
+	if err := call("203.0.113.9"); err != nil {
+		t.Errorf("somebody else: %v", err)
 	}
 }
 

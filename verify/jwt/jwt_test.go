@@ -30,6 +30,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 	"github.com/grpc-sessionauth/sessionauth/verify/jwt"
@@ -390,6 +391,34 @@ func TestMadeUpKeyNamesDoNotStampedeTheIssuer(t *testing.T) {
 		wg.Wait()
 		if got := i.asked.Load(); got > 2 {
 			t.Errorf("fetched %d times", got)
+		}
+	})
+}
+
+// TestAMadeUpKeyNameKeepsNobodyElseOut: that it is too soon to look for that key says nothing
+// of other tokens, and its client alone is told to wait.
+func TestAMadeUpKeyNameKeepsNobodyElseOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, v := inBubble(t)
+		a, err := interceptor.NewSessionAuth(v.Verify, v.Map, interceptor.WithCache(cache.Policy{TTL: time.Minute}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := func(k key, subject string) error {
+			token := sign(t, k, goodClaims(claims{"sub": subject, "exp": time.Now().Add(time.Hour).Unix()}))
+			_, err := a.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+			return err
+		}
+		if err := call(rsaKey, "ada"); err != nil {
+			t.Fatal(err)
+		}
+		err = call(key{"made-up", jose.RS256, otherRSA.private}, "mallory")
+		if st := status.Convert(err); st.Code() != codes.Unavailable || len(st.Details()) != 2 {
+			t.Errorf("a made-up key name: %v, %v", err, st.Details())
+		}
+		if err := call(rsaKey, "grace"); err != nil {
+			t.Errorf("somebody else: %v", err)
 		}
 	})
 }

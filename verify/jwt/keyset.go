@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/verify/internal/endpoint"
 )
 
@@ -70,7 +71,8 @@ func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error)
 			case asked:
 				return nil, invalid("it names no published key")
 			}
-			return nil, interceptor.RetryAfter(wait, errors.New("jwt: it names an unknown key, and it is too soon to look for new ones"))
+			// Whoever made the name up must not keep others from being verified.
+			return nil, refusal.RetryCallerAfter(wait, errors.New("jwt: it names an unknown key, and it is too soon to look for new ones"))
 		}
 		if s.flight == nil {
 			asked, s.flight = true, make(chan struct{})

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/reason"
 )
 
@@ -140,7 +141,11 @@ func (c *Client) ask(ctx context.Context, method string, header http.Header) (*A
 		return nil, c.Unavailable(describe(err))
 	case answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError:
 		cause := fmt.Errorf("%s: the endpoint answered %d", c.name, answer.Status)
-		if delay := retryAfter(answer.Header, time.Now()); delay > 0 {
+		delay := retryAfter(answer.Header, time.Now())
+		switch {
+		case delay > 0 && answer.Status == http.StatusTooManyRequests && header.Get("X-Forwarded-For") != "":
+			return nil, refusal.RetryCallerAfter(delay, cause) // the limit is that of the address
+		case delay > 0:
 			return nil, interceptor.RetryAfter(delay, cause)
 		}
 		return nil, fmt.Errorf("%w: %w", interceptor.ErrUnavailable, cause)
