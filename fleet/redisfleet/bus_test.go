@@ -225,7 +225,7 @@ func TestSecretsOfABusRotate(t *testing.T) {
 }
 
 // leastACL is what docs/fleet.md says a replica needs to be allowed.
-const leastACL = "on >pw resetkeys ~sessionauth:{test}:* resetchannels -@all +hello +ping +xadd +xread +xrange +xrevrange +set +get"
+const leastACL = "on >pw resetkeys ~sessionauth:{test}:* ~sessionauth:s:test:* resetchannels -@all +hello +ping +xadd +xread +xrange +xrevrange +set +get +del"
 
 func TestTheLeastACLIsEnough(t *testing.T) {
 	s := startRedis(t)
@@ -267,7 +267,7 @@ func TestABadConfigurationFailsTheConstructor(t *testing.T) {
 		"Secrets: there are 0, want 1 to 3": func(c *redisfleet.Config) { c.Secrets = nil },
 		"Secrets: number 2 has 31 bytes, want 32 or more of random ones": func(c *redisfleet.Config) { c.Secrets = append(c.Secrets, secret[1:]) },
 		"Secrets: number 2 is there twice":                               func(c *redisfleet.Config) { c.Secrets = append(c.Secrets, secret) },
-		"Retention must not be negative":                                 func(c *redisfleet.Config) { c.Retention = -1 },
+		"Retention, Wait and Budget must not be negative":                func(c *redisfleet.Config) { c.Retention = -1 },
 		"Redis: InitAddress names no server":                             func(c *redisfleet.Config) { c.Redis.InitAddress = nil },
 	} {
 		c := good

@@ -35,7 +35,7 @@ type Config struct {
 	// constructors do not fail because Redis is down.
 	Redis rueidis.ClientOption
 	// Name names the service whose replicas these are: 1 to 64 letters, digits, "-", "_" and
-	// ".". All keys in Redis begin "sessionauth:{Name}:". Replicas share nothing with those of
+	// ".". The keys of a bus in Redis begin "sessionauth:{Name}:". Replicas share nothing with those of
 	// another name. Another name is also what a change of the callbacks needs that makes other
 	// identities of the same sessions.
 	Name string
@@ -46,6 +46,12 @@ type Config struct {
 	// Retention is how long what was forgotten is kept on the bus, so that a replica that
 	// starts knows it. By default 5 minutes.
 	Retention time.Duration
+	// Wait is how long a call of a [Store] waits for another replica which verifies the same
+	// credential, before it verifies by itself. By default 500 ms.
+	Wait time.Duration
+	// Budget is how long a round trip of a Store may take: when some have taken longer, or one
+	// three times as long, Redis is not asked for a while. By default 5 ms.
+	Budget time.Duration
 }
 
 // check validates c and fills in the defaults. The errors do not show secrets.
@@ -65,14 +71,20 @@ func (c Config) check() (Config, error) {
 			errs = append(errs, fmt.Errorf("redisfleet: Secrets: number %d is there twice", i+1))
 		}
 	}
-	if c.Retention < 0 {
-		errs = append(errs, errors.New("redisfleet: Retention must not be negative"))
+	if c.Retention < 0 || c.Wait < 0 || c.Budget < 0 {
+		errs = append(errs, errors.New("redisfleet: Retention, Wait and Budget must not be negative"))
 	}
 	if len(c.Redis.InitAddress) == 0 {
 		errs = append(errs, errors.New("redisfleet: Redis: InitAddress names no server"))
 	}
 	if c.Retention == 0 {
 		c.Retention = 5 * time.Minute
+	}
+	if c.Wait == 0 {
+		c.Wait = 500 * time.Millisecond
+	}
+	if c.Budget == 0 {
+		c.Budget = 5 * time.Millisecond
 	}
 	c.Secrets = slices.Clone(c.Secrets)
 	o := &c.Redis

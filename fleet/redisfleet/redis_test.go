@@ -96,8 +96,12 @@ func (s *server) signal(sig os.Signal) {
 	}
 }
 
+// config is for a Bus or a Store there, which does not give up on a machine that is busy.
 func (s *server) config() redisfleet.Config {
-	return redisfleet.Config{Redis: rueidis.ClientOption{InitAddress: []string{s.addr}}, Name: "test", Secrets: []string{secret}}
+	return redisfleet.Config{
+		Redis: rueidis.ClientOption{InitAddress: []string{s.addr}}, Name: "test", Secrets: []string{secret},
+		Budget: 10 * time.Second, Wait: 20 * time.Second,
+	}
 }
 
 // do has the server run commands, each in one string, as whoever has all rights can.
