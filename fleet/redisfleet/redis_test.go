@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,6 +43,8 @@ type server struct {
 	dir  string
 	args []string
 	cmd  *exec.Cmd
+
+	sentinelOf string // host and port
 }
 
 // startRedis starts one on a port of its own, without persistence, and with these arguments.
@@ -53,12 +56,27 @@ func startRedis(t testing.TB, args ...string) *server {
 		}
 		t.Skip("needs redis-server: apt-get install redis-server")
 	}
+	s := &server{t: t, addr: freePort(t), dir: t.TempDir(), args: args}
+	s.start()
+	t.Cleanup(s.kill)
+	return s
+}
+
+// freePort is an address on which nobody listens.
+func freePort(t testing.TB) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, addr: l.Addr().String(), dir: t.TempDir(), args: args}
-	_ = l.Close()
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// startSentinel starts a sentinel that watches a server.
+func startSentinel(t testing.TB, main *server) *server {
+	t.Helper()
+	s := &server{t: t, addr: freePort(t), dir: t.TempDir(), sentinelOf: strings.Replace(main.addr, ":", " ", 1)}
 	s.start()
 	t.Cleanup(s.kill)
 	return s
@@ -71,6 +89,14 @@ func (s *server) start() {
 	s.cmd = exec.Command("redis-server", append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no", "--logfile", "",
 	}, s.args...)...)
+	if s.sentinelOf != "" {
+		path := filepath.Join(s.dir, "sentinel.conf")
+		if err := os.WriteFile(path, []byte("port "+port+"\nbind 127.0.0.1\ndir "+s.dir+"\nsentinel monitor main "+s.sentinelOf+" 1\n"+
+			"sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+		s.cmd = exec.Command("redis-server", path, "--sentinel")
+	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -80,7 +106,7 @@ func (s *server) start() {
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if strings.Contains(lines.Text(), "Ready to accept connections") {
+		if line := lines.Text(); strings.Contains(line, "Ready to accept connections") || strings.Contains(line, "+monitor master main") {
 			go func() {
 				for lines.Scan() { // so that it can go on writing
 				}
