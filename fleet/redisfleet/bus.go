@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
@@ -41,6 +42,8 @@ type Bus struct {
 	begun  chan struct{} // closed when the first pulse has been accepted
 	done   sync.WaitGroup
 	stats  busStats
+
+	metrics metric.Registration
 
 	mu        sync.Mutex
 	closed    bool
@@ -81,10 +84,14 @@ func NewBus(config Config) (*Bus, error) {
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, err
 	}
-	return &Bus{
+	b := &Bus{
 		config: config, keys: keys, id: binary.BigEndian.Uint64(id[:]), made: time.Now(), sent: map[uint64]time.Time{},
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), begun: make(chan struct{}),
-	}, nil
+	}
+	if b.metrics, err = b.observe(config.Meters); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Format implements [fmt.Formatter]: a fixed text, since there are keys in here.
@@ -173,6 +180,7 @@ func (b *Bus) Close(ctx context.Context) error {
 		close(b.stop)
 	}
 	b.mu.Unlock()
+	_ = b.metrics.Unregister() // not with the lock, for which a collection may wait
 	ended := make(chan struct{})
 	go func() {
 		b.done.Wait()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"go.opentelemetry.io/otel/metric"
 )
 
 const (
@@ -52,6 +53,8 @@ type Config struct {
 	// Budget is how long a round trip of a Store may take: when some have taken longer, or one
 	// three times as long, Redis is not asked for a while. By default 5 ms.
 	Budget time.Duration
+	// Meters says where the metrics go. By default, nil, to the global provider.
+	Meters metric.MeterProvider
 }
 
 // check validates c and fills in the defaults. The errors do not show secrets.

@@ -34,11 +34,9 @@ func TestAFailover(t *testing.T) {
 	c.Redis.Sentinel = rueidis.SentinelOption{MasterSet: "main"}
 	o := &owner{}
 	var replicas []*interceptor.Authenticator
-	var buses []*redisfleet.Bus
 	for range 2 {
 		b, store := newBus(t, c), newStore(t, c)
 		replicas = append(replicas, newAuth(t, o, minute, interceptor.WithBus(b, secret), interceptor.WithSharedCache(store, nil)))
-		buses = append(buses, b)
 		for !b.Stats().Heard {
 			runtime.Gosched()
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 )
@@ -31,6 +32,8 @@ type Store struct {
 	sealer  sealer
 	breaker breaker
 	stats   storeStats
+
+	metrics metric.Registration
 
 	mu     sync.Mutex
 	client rueidis.Client // nil: there is none yet
@@ -75,6 +78,9 @@ func NewStore(config Config) (*Store, error) {
 	}
 	s.sealer.prefix = "sessionauth:s:" + config.Name + ":"
 	s.breaker = breaker{budget: config.Budget, try: s.reach, shut: true}
+	if s.metrics, err = s.observe(config.Meters); err != nil {
+		return nil, err
+	}
 	s.breaker.passes()
 	return s, nil
 }
@@ -84,6 +90,7 @@ func (*Store) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("redisfleet.St
 
 // Close closes the connections. From then on nothing is found.
 func (s *Store) Close() {
+	_ = s.metrics.Unregister()
 	s.breaker.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
