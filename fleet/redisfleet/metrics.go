@@ -26,8 +26,9 @@ const (
 	MetricErrors = "sessionauth.fleet.errors"
 	// MetricReached is a gauge: 1 while the store asks Redis, 0 while it does not.
 	MetricReached = "sessionauth.fleet.store.reached"
-	// MetricHits and MetricMisses count, in {record}, what was looked for in the store.
-	MetricHits   = "sessionauth.fleet.store.hits"
+	// MetricHits counts, in {record}, what was found in the store.
+	MetricHits = "sessionauth.fleet.store.hits"
+	// MetricMisses counts, in {record}, what was not.
 	MetricMisses = "sessionauth.fleet.store.misses"
 
 	// KeyPart is the attribute that says whether a metric is of the "bus" or the "store".
@@ -110,4 +111,4 @@ func (s *Store) observe(provider metric.MeterProvider) (metric.Registration, err
 }
 
 // count is n as a metric has it.
-func count(n uint64) int64 { return int64(min(n, 1<<62)) } //nolint:gosec // bounded here
+func count(n uint64) int64 { return int64(min(n, 1<<62)) }
