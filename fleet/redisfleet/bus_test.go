@@ -295,3 +295,41 @@ func TestABadConfigurationFailsTheConstructor(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatAReplicaSaidLatelyItSaysAgain after an error, for a failover may have dropped it.
+func TestWhatAReplicaSaidLatelyItSaysAgain(t *testing.T) {
+	s := startRedis(t)
+	_, l := join(t, s.config(), lag)
+	var cut *proxy
+	c := s.config()
+	cut, c.Redis.InitAddress = through(t, s.addr)
+	b, _ := join(t, c, lag)
+	publish(t, b, 1)
+	l.until(t, "apply")
+	cut.drop(true)
+	l.until(t, "lost")
+	cut.drop(false)
+	all := l.until(t, "apply")
+	if count(all, "lost") != 0 || !same(t, all[len(all)-1].f, forgotten(t, 1)) {
+		t.Error("it is not what it said before")
+	}
+}
+
+// TestAReplicaThatWasNotHeardMayHaveSaidSomething: when it is given up, and when it is back and has.
+func TestAReplicaThatWasNotHeardMayHaveSaidSomething(t *testing.T) {
+	s := startRedis(t)
+	_, l := join(t, s.config(), lag)
+	var cut *proxy
+	c := s.config()
+	cut, c.Redis.InitAddress = through(t, s.addr)
+	b, _ := join(t, c, lag)
+	for n := range 2100 { // more than it sends again to be safe
+		publish(t, b, n)
+	}
+	cut.drop(true)
+	l.until(t, "lost")
+	cut.drop(false)
+	l.until(t, "lost")
+	publish(t, b, 2)
+	l.until(t, "apply")
+}

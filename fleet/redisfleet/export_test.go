@@ -46,6 +46,9 @@ func SealsValue(record []byte) error {
 	if _, err := fuzzed.open(other, fuzzed.name(other), data); err == nil {
 		return errors.New("it opens under another key")
 	}
+	if _, err := fuzzed.open(other, fuzzed.name(key), data); err == nil {
+		return errors.New("it opens without the credential")
+	}
 	if _, err := fuzzed.open(key, fuzzed.name(other), data); err == nil {
 		return errors.New("it opens under another name")
 	}

@@ -20,7 +20,7 @@ const (
 	maxBatch = 512
 	// resendFor is how long what came back is kept, to be sent again after an error: a failover
 	// may have dropped it, and others may not have read it.
-	resendFor = 5 * time.Second
+	resendFor = 30 * time.Second
 	field     = "e"
 )
 
