@@ -46,10 +46,14 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 		do = a.cache.Recheck
 	}
 	id, how, err := do(ctx, r.key, load, tags...)
+	result := resultOf(how)
 	if err != nil {
-		return nil, resultOf(how), answered(ctx, err)
+		return nil, result, answered(ctx, err)
 	}
-	return id, resultOf(how), nil
+	if how == cache.Miss && id.verified != nil {
+		result = telemetry.Fetched
+	}
+	return id, result, nil
 }
 
 // tagsBounded is tags, whatever the code of users does that names sessions.

@@ -61,6 +61,7 @@ const (
 	Shared                  // answered by a verification that another call started
 	Stale                   // answered from memory past its time, in an outage
 	Negative                // refused from memory
+	Fetched                 // verified by another replica, found in the cache that is shared with it
 	results
 )
 
@@ -69,7 +70,7 @@ func (r Result) String() string {
 	if r >= results {
 		return "unknown"
 	}
-	return [...]string{"rejected", "anonymous", "verified", "miss", "hit", "shared", "stale", "negative"}[r]
+	return [...]string{"rejected", "anonymous", "verified", "miss", "hit", "shared", "stale", "negative", "fetched"}[r]
 }
 
 // ErrorType says why a call was refused.

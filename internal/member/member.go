@@ -26,8 +26,9 @@ const (
 	maxUnheard = 4096
 	// maxPoints bounds the points of the order that are remembered.
 	maxPoints = 4096
-	// maxOrder is how many marks are remembered one by one.
-	maxOrder = 1 << 20
+	// maxOrder is how many marks of the order are remembered one by one: 26 MB, and only with a
+	// shared cache. Beyond it, some shared entries are verified again without need.
+	maxOrder = 1 << 18
 	forever  = 1<<63 - 1
 )
 
