@@ -104,3 +104,6 @@ func (c *Cache[V]) PutLate(key Key, value V, ttl, late time.Duration, holder Tag
 
 // Refuse is what a load does that is refused.
 func (c *Cache[V]) Refuse(key Key) { c.values.delete(key) }
+
+// FrontPlaces is how many entries can be found without the store.
+func (c *Cache[V]) FrontPlaces() int { return len(c.front.places) }
