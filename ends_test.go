@@ -22,6 +22,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authz"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -201,14 +202,14 @@ const busSecret = "0123456789abcdef0123456789abcdef"
 // says so, and at first.
 type bus struct {
 	mu      sync.Mutex
-	members []interceptor.Follower
-	at      interceptor.Position
+	members []fleet.Follower
+	at      fleet.Position
 	wire    [][]byte
 	fail    error // what Publish returns, after all
 	held    bool  // what is published is not delivered
 }
 
-func (b *bus) Follow(f interceptor.Follower) error {
+func (b *bus) Follow(f fleet.Follower) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.members = append(b.members, f)
@@ -227,7 +228,7 @@ func (b *bus) hear() {
 	}
 }
 
-func (b *bus) Publish(_ context.Context, f interceptor.Forgotten) error {
+func (b *bus) Publish(_ context.Context, f fleet.Forgotten) error {
 	data, err := f.MarshalBinary()
 	if err != nil {
 		return err
@@ -237,7 +238,7 @@ func (b *bus) Publish(_ context.Context, f interceptor.Forgotten) error {
 	b.wire = append(b.wire, data)
 	b.at.Number++
 	for _, f := range b.members {
-		var received interceptor.Forgotten
+		var received fleet.Forgotten
 		if err := received.UnmarshalBinary(data); err != nil {
 			return err
 		}
@@ -277,7 +278,7 @@ func TestAuthenticatorsJoinedByABusForgetTogether(t *testing.T) {
 			t.Errorf("on the wire: %q", s)
 		}
 	}
-	var f interceptor.Forgotten
+	var f fleet.Forgotten
 	if _, err := f.MarshalBinary(); err == nil {
 		t.Error("an empty Forgotten was marshalled")
 	}

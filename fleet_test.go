@@ -17,6 +17,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
@@ -64,7 +65,7 @@ func TestAReplicaThatIsCutOffTrustsNothingOlderThanItsLag(t *testing.T) {
 		b.hear()
 		k.wants("heard again, and nothing missed", 0, codes.OK)
 		o.setFail(nil)
-		b.members[0].Lost(interceptor.Position{Epoch: 2})
+		b.members[0].Lost(fleet.Position{Epoch: 2})
 		k.wants("messages may have been lost", 1, codes.OK)
 		time.Sleep(2 * time.Second)
 		k.wants("and the bus has not been heard since", 1, codes.OK)
@@ -76,7 +77,7 @@ func TestStaleIfErrorLengthensTheLag(t *testing.T) {
 		o := newOwner("t1")
 		k := asker{t, o, newAuth(t, o, interceptor.WithCache(cache.Policy{TTL: time.Hour, StaleIfError: time.Minute}), interceptor.WithBus(&bus{}, busSecret))}
 		k.wants("the first call", 1, codes.OK)
-		time.Sleep(interceptor.DefaultLag)
+		time.Sleep(fleet.DefaultLag)
 		k.wants("cut off, and the owner is there", 1, codes.OK)
 		o.setFail(interceptor.ErrUnavailable)
 		time.Sleep(30 * time.Second)
@@ -105,11 +106,11 @@ func TestHearingOnesOwnForgetVerifiesNothingAgain(t *testing.T) {
 		k.wants("forgotten", 1, codes.OK)
 		for range 2 { // late, and twice
 			for i, data := range b.wire {
-				var f interceptor.Forgotten
+				var f fleet.Forgotten
 				if err := f.UnmarshalBinary(data); err != nil {
 					t.Fatal(err)
 				}
-				b.members[0].Apply(f, interceptor.Position{Epoch: 1, Number: uint64(i + 1)})
+				b.members[0].Apply(f, fleet.Position{Epoch: 1, Number: uint64(i + 1)})
 			}
 			k.wants("its own message", 0, codes.OK)
 		}
@@ -118,7 +119,7 @@ func TestHearingOnesOwnForgetVerifiesNothingAgain(t *testing.T) {
 
 func TestALocalBusJoinsAuthenticatorsAndIsNeverCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, o := interceptor.NewLocalBus(), newOwner("t1")
+		b, o := fleet.NewLocal(), newOwner("t1")
 		one, other := newAuth(t, o, hour, interceptor.WithBus(b, busSecret)), newAuth(t, o, hour, interceptor.WithBus(b, busSecret))
 		k := asker{t, o, other}
 		k.wants("the first call", 1, codes.OK)
@@ -141,7 +142,7 @@ func TestALocalBusJoinsAuthenticatorsAndIsNeverCutOff(t *testing.T) {
 func TestStreamsEndThoughTheBusIsCutOff(t *testing.T) {
 	for name, cut := range map[string]func(*bus){
 		"not heard": func(*bus) {},
-		"lost":      func(b *bus) { b.members[0].Lost(interceptor.Position{Epoch: 2}) },
+		"lost":      func(b *bus) { b.members[0].Lost(fleet.Position{Epoch: 2}) },
 	} {
 		for _, policy := range []interceptor.Option{nil, hour} {
 			t.Run(fmt.Sprint(name, policy != nil), func(t *testing.T) {
@@ -200,7 +201,7 @@ type unfollowable struct {
 	err error
 }
 
-func (b *unfollowable) Follow(interceptor.Follower) error { return b.err }
+func (b *unfollowable) Follow(fleet.Follower) error { return b.err }
 
 // TestSecretsRotateWithoutAnOutage: between any two steps of it, whoever was changed first.
 func TestSecretsRotateWithoutAnOutage(t *testing.T) {
@@ -208,7 +209,7 @@ func TestSecretsRotateWithoutAnOutage(t *testing.T) {
 	steps := [][]string{{a}, {a, b}, {b, a}, {b}}
 	for i := range len(steps) - 1 {
 		for _, pair := range [][2][]string{{steps[i], steps[i+1]}, {steps[i+1], steps[i]}} {
-			line, o := interceptor.NewLocalBus(), newOwner("t1")
+			line, o := fleet.NewLocal(), newOwner("t1")
 			one := newAuth(t, o, hour, interceptor.WithBus(line, pair[0][0], pair[0][1:]...))
 			k := asker{t, o, newAuth(t, o, hour, interceptor.WithBus(line, pair[1][0], pair[1][1:]...))}
 			for name, forget := range map[string]func() error{
@@ -277,7 +278,7 @@ func TestOneVerificationAcrossAFleet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, line, o := &store{}, interceptor.NewLocalBus(), newOwner("t1")
+				s, line, o := &store{}, fleet.NewLocal(), newOwner("t1")
 				replicas := make([]*interceptor.Authenticator, 10)
 				for i := range replicas {
 					replicas[i] = newAuth(t, o, interceptor.WithCache(cache.Policy{TTL: time.Minute, NegativeTTL: 10 * time.Second}),
@@ -350,7 +351,7 @@ func TestWhatIsSharedIsNotServedWhereItsForgetIsKnown(t *testing.T) {
 			b.hear()
 		}, 0},
 		"another epoch": {func(_ *testing.T, b *bus, _, _ *interceptor.Authenticator) {
-			b.at = interceptor.Position{Epoch: 2, Number: 0}
+			b.at = fleet.Position{Epoch: 2, Number: 0}
 			b.members[1].Lost(b.at)
 			b.hear()
 		}, 1},
@@ -414,8 +415,8 @@ func TestWhatTravelsIsTheSameOrDoesNot(t *testing.T) {
 		"more than can be stored": {authcontext.AuthContext{Name: strings.Repeat("x", 70<<10)}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, codec := range []interceptor.SessionCodec{nil, jsonCodec{}} {
-				s, line, o := &store{}, interceptor.NewLocalBus(), newOwner()
+			for _, codec := range []fleet.Codec{nil, jsonCodec{}} {
+				s, line, o := &store{}, fleet.NewLocal(), newOwner()
 				o.set("t1", &record{User: "ada"})
 				ask := func() interceptor.Authentication {
 					a, err := interceptor.NewSessionAuth(o.verify, func(_ context.Context, r *record) (*authcontext.AuthContext, error) {
@@ -463,7 +464,7 @@ func TestARecordThatWasTamperedWithIsAsGoodAsNone(t *testing.T) {
 		"huge":          func(data []byte) []byte { return append(data, make([]byte, 1<<20)...) },
 	}
 	for name, change := range changes {
-		s, line, o := &store{}, interceptor.NewLocalBus(), newOwner("t1")
+		s, line, o := &store{}, fleet.NewLocal(), newOwner("t1")
 		opts := []interceptor.Option{hour, interceptor.WithBus(line, busSecret), interceptor.WithSharedCache(s, jsonCodec{})}
 		asker{t, o, newAuth(t, o, opts...)}.wants("the first", 1, codes.OK)
 		asker{t, o, newAuth(t, o, opts...)}.wants("unchanged", 0, codes.OK)
@@ -487,7 +488,7 @@ func FuzzForgotten(f *testing.F) {
 	f.Add(append([]byte{4}, make([]byte, 16)...))
 	f.Add(append([]byte{3}, make([]byte, 32)...))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var read interceptor.Forgotten
+		var read fleet.Forgotten
 		if read.UnmarshalBinary(data) != nil {
 			return
 		}

@@ -18,6 +18,7 @@ import (
 	grpcmd "google.golang.org/grpc/metadata"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -337,7 +338,7 @@ type asking struct {
 	ask func()
 }
 
-func (b *asking) Publish(ctx context.Context, f interceptor.Forgotten) error {
+func (b *asking) Publish(ctx context.Context, f fleet.Forgotten) error {
 	b.ask()
 	return b.bus.Publish(ctx, f)
 }

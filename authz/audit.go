@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 )
 
 // ServiceInfoProvider is a server that can list its methods, such as a [*grpc.Server].
@@ -115,7 +115,7 @@ func (f Findings) Without(kinds ...FindingKind) Findings {
 // at most. Of a server of any other type it is only known which interceptors were
 // asked for, and an Authn of which none was is taken to be in use by its AuthFunc.
 func Audit(server ServiceInfoProvider, authn Authn, z *Authorizer) Findings {
-	if isNil(authn) {
+	if nils.Is(authn) {
 		authn = nil
 	}
 	methods := method.Of(server)
@@ -249,10 +249,4 @@ func auditBoth(methods []method.Method, authn Authn, z *Authorizer) Findings {
 		}
 	}
 	return found
-}
-
-// isNil reports whether v is nil, or a nil pointer.
-func isNil(v any) bool {
-	value := reflect.ValueOf(v)
-	return !value.IsValid() || value.Kind() == reflect.Pointer && value.IsNil()
 }

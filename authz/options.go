@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 )
 
 // Option configures an [Authorizer]. A nil Option is ignored.
@@ -127,7 +128,7 @@ func WithInternalCallers(trusted func(ctx context.Context, caller *authcontext.A
 // the global provider.
 func WithMeterProvider(provider metric.MeterProvider) Option {
 	return optionFunc(func(c *config) {
-		if !isNil(provider) {
+		if !nils.Is(provider) {
 			c.meters = provider
 		}
 	})

@@ -54,20 +54,28 @@ func (a *Authorizer) StreamServerInterceptor() grpc.StreamServerInterceptor {
 			}
 			return handler(srv, stream)
 		}
-		// Registered first, or a renewal that comes meanwhile would be missed.
-		defer a.decideAgain(stream.Context(), info.FullMethod)()
-		if err := a.Authorize(stream.Context(), info.FullMethod); err != nil {
+		stop, err := a.AuthorizeStream(stream.Context(), info.FullMethod)
+		if err != nil {
 			return err
 		}
+		defer stop()
 		return handler(srv, stream)
 	}
 }
 
-// decideAgain has a stream end when an identity that it comes to carry may not call its
-// method. It does nothing for a stream whose identity does not change.
-func (a *Authorizer) decideAgain(ctx context.Context, fullMethod string) (stop func()) {
+// AuthorizeStream is [Authorizer.Authorize] for what lasts, a stream or a response that is
+// sent piece by piece: it is decided again with each identity that ctx comes to carry, until
+// stop is called, and what refuses it then ends the session's watch; see
+// authcontext.OnRenewal. stop is nil with an error. Of a ctx whose identity does not change
+// it is decided once.
+func (a *Authorizer) AuthorizeStream(ctx context.Context, fullMethod string) (stop func(), err error) {
+	// Registered first, or a renewal that comes meanwhile would be missed.
 	stop, _ = authcontext.OnRenewal(ctx, func(*authcontext.AuthContext) error {
 		return a.decide(ctx, &decision{fullMethod: fullMethod, again: true}) // ctx carries the new one by now
 	})
-	return stop
+	if err := a.Authorize(ctx, fullMethod); err != nil {
+		stop()
+		return nil, err
+	}
+	return stop, nil
 }

@@ -2,12 +2,7 @@ package interceptor
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -19,7 +14,10 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
+	"github.com/grpc-sessionauth/sessionauth/internal/member"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
@@ -63,8 +61,8 @@ type Authenticator struct {
 	reads        []incoming.Name // that are read besides Authorization and Cookie, each once
 	readsCookies bool            // an extractor reads the Cookie header
 	readsAll     bool            // an extractor reads the whole header
-	taggers      []tagger        // one for each secret; sessions here have the names that the first gives
-	member       *member         // nil: it stands alone
+	taggers      []forget.Tagger // one for each secret; sessions here have the names that the first gives
+	member       *member.Member  // nil: it stands alone
 	streams      streams.Set
 	patience     time.Duration // with the verification of a stream's session
 }
@@ -86,7 +84,7 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 	}
 	a.verify = func(ctx context.Context, token string, header http.Header) (any, error) {
 		session, err := verify(ctx, token, header)
-		if err == nil && isNil(session) {
+		if err == nil && nils.Is(session) {
 			err = ErrInvalidSession
 		}
 		return session, err
@@ -117,7 +115,7 @@ func (a *Authenticator) prepare() error {
 	a.reads = slices.Concat(a.reads, a.keyHeaders)
 	slices.SortFunc(a.reads, func(x, y incoming.Name) int { return strings.Compare(x.Key, y.Key) })
 	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h incoming.Name) bool { return h.Is == incoming.IsAuthorization || h.Is == incoming.IsCookie })
-	a.taggers, errs[2] = newTaggers(a.busSecrets)
+	a.taggers, errs[2] = forget.NewTaggers(a.busSecrets)
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {
 		a.uncached = newUncached()
@@ -132,24 +130,6 @@ func (a *Authenticator) prepare() error {
 
 // maxPatience bounds a policy's timeout that is doubled.
 const maxPatience = time.Hour
-
-// newTaggers returns taggers with the keys of all that share these secrets; without any, one
-// with a key of this process.
-func newTaggers(secrets []string) ([]tagger, error) {
-	taggers := make([]tagger, max(1, len(secrets)))
-	if len(secrets) == 0 {
-		_, err := rand.Read(taggers[0][:])
-		return taggers, err
-	}
-	for i, secret := range secrets {
-		derived, err := hkdf.Key(sha256.New, []byte(secret), nil, "sessionauth tags", len(taggers[i]))
-		if err != nil {
-			return nil, err
-		}
-		copy(taggers[i][:], derived)
-	}
-	return taggers, nil
-}
 
 // observe reports the cache's size for as long as the cache is in use: there is
 // nothing to close, and a meter provider may live longer.
@@ -179,46 +159,14 @@ func (a *Authenticator) Stats() cache.Stats {
 	return a.cache.Stats()
 }
 
-// Authentication is what Authenticate found out about a request.
-type Authentication struct {
-	// Identity is who calls, with the session. It is shared and must not be modified. It is
-	// nil for nobody, which only [WithOptionalAuth] allows.
-	Identity *authcontext.Identity
-	// ResponseHeader is what the callbacks handed back for this caller with
-	// [SetResponseHeader]; nil for nothing. It is there with an error, too.
-	ResponseHeader http.Header
-}
-
-// Format implements [fmt.Formatter]: that of the Identity, without the ResponseHeader, in
-// which cookies are.
-func (a Authentication) Format(f fmt.State, verb rune) {
-	if a.Identity == nil {
-		_, _ = f.Write([]byte("anonymous"))
-		return
-	}
-	a.Identity.Format(f, verb)
-}
-
-// MarshalJSON implements [json.Marshaler], for loggers: the AuthContext as it marshals itself,
-// and nothing of the ResponseHeader.
-func (a Authentication) MarshalJSON() ([]byte, error) { return json.Marshal(a.AuthContext()) }
-
 // Authenticate authenticates a request by its header: that of an HTTP request, or
 // one that authmd.Header made. It is what the interceptors do, without gRPC, and
-// knows no skipped methods. header is not modified or retained.
+// knows no skipped methods. header is not modified; its values, though not the map, are
+// kept until the Session is closed.
 //
 // The errors are those of the interceptors.
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
-	r := &request{headers: incoming.NewSupplied(header)}
-	id, refused := a.authenticate(ctx, r)
-	found := Authentication{ResponseHeader: r.response.Load().Header()}
-	if refused != nil {
-		return found, refused
-	}
-	if id != nil {
-		found.Identity = &id.Identity
-	}
-	return found, nil
+	return a.authentication(ctx, header)
 }
 
 // identify implements way.
@@ -269,12 +217,4 @@ func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, re
 	id, _, refused = a.find(ctx, r, true)
 	returned = true
 	return id, refused
-}
-
-// AuthContext returns who calls, nil for nobody. It must not be modified.
-func (a Authentication) AuthContext() *authcontext.AuthContext {
-	if a.Identity == nil {
-		return nil
-	}
-	return a.Identity.AuthContext()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
@@ -38,7 +39,7 @@ func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
 	for i, e := range extractors {
 		source, ok := e.(authmd.Source)
 		switch {
-		case isNil(e):
+		case nils.Is(e):
 			errs = append(errs, fmt.Errorf("interceptor: WithExtractors: extractor %d is nil", i+1))
 		case ok && !authmd.Forwardable(source.Header()):
 			errs = append(errs, fmt.Errorf(

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/fleet"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 )
 
 const (
-	// DefaultLag is how long a bus may go unheard where [WithLag] does not say.
-	DefaultLag = time.Second
-
 	// minBusSecret is what 128 random bits take in hexadecimal.
 	minBusSecret  = 32
 	maxBusSecrets = 3
@@ -27,10 +27,10 @@ const (
 // one as another of older everywhere, then swap the two everywhere, then drop the old one: at
 // most two older ones. Short secrets, or a bus that cannot be followed, make
 // [NewSessionAuth] fail.
-func WithBus(bus Bus, secret string, older ...string) Option {
+func WithBus(bus fleet.Bus, secret string, older ...string) Option {
 	secrets := append([]string{secret}, older...)
 	return ofSession("WithBus", func(c *config) {
-		if isNil(bus) {
+		if nils.Is(bus) {
 			return
 		}
 		c.bus, c.busSecrets = bus, secrets
@@ -51,7 +51,7 @@ func WithBus(bus Bus, secret string, older ...string) Option {
 // WithLag says how long the bus of [WithBus] may go unheard before nothing is served from
 // memory that was verified longer ago: so long, at most, what another replica was told to
 // forget may still be served here. It is positive and at most the cache's TTL. By default
-// [DefaultLag], or the TTL if that is shorter.
+// fleet.DefaultLag, or the TTL if that is shorter.
 func WithLag(lag time.Duration) Option {
 	return ofSession("WithLag", func(c *config) { c.lag, c.lagGiven = lag, true })
 }
@@ -69,13 +69,13 @@ func WithLag(lag time.Duration) Option {
 //
 // A shared session that was forgotten is not served where the Forget is known: with [WithBus]
 // everywhere, without only here.
-func WithSharedCache(store SharedCache, codec SessionCodec) Option {
+func WithSharedCache(store fleet.Store, codec fleet.Codec) Option {
 	return ofSession("WithSharedCache", func(c *config) {
-		if isNil(store) {
+		if nils.Is(store) {
 			return
 		}
 		c.shared = store
-		if !isNil(codec) {
+		if !nils.Is(codec) {
 			c.codec = codec
 		}
 	})
@@ -89,7 +89,7 @@ func (c *config) checkFleet() {
 	}
 	switch {
 	case !c.lagGiven:
-		c.lag = min(DefaultLag, longest)
+		c.lag = min(fleet.DefaultLag, longest)
 	case c.bus == nil && !slices.Contains(c.ofSession, "WithBus"):
 		c.fail(errors.New("interceptor: WithLag needs WithBus"))
 	case c.lag <= 0 || c.lag > longest:

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
+	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 )
 
@@ -30,31 +32,31 @@ type forgotten interface {
 // It takes the same short time whatever the cache holds, and a token that was never seen
 // is fine. The error is that of the [Bus], see [WithBus]: here it is forgotten all the same.
 func (a *Authenticator) Forget(ctx context.Context, token string) error {
-	return a.forget(ctx, Forgotten{tags: a.tokenTags(token)})
+	return a.forget(ctx, fleet.Forgotten{Tags: a.tokenTags(token)})
 }
 
 // ForgetSession is [Authenticator.Forget] for the session with this
 // authcontext.AuthContext.SessionID, whatever its tokens. It finds sessions whose mapper
 // sets that.
 func (a *Authenticator) ForgetSession(ctx context.Context, id string) error {
-	return a.forget(ctx, Forgotten{tags: a.tagsOf(sessionName, id)})
+	return a.forget(ctx, fleet.Forgotten{Tags: a.tagsOf(forget.SessionName, id)})
 }
 
 // ForgetSubject is [Authenticator.Forget] for every session of a subject. Many open
 // streams verify theirs within a second, not all at the same instant.
 func (a *Authenticator) ForgetSubject(ctx context.Context, subject string) error {
-	return a.forget(ctx, Forgotten{tags: a.tagsOf(subjectName, subject)})
+	return a.forget(ctx, fleet.Forgotten{Tags: a.tagsOf(forget.SubjectName, subject)})
 }
 
 // ForgetAll is [Authenticator.Forget] for every session. Open streams verify theirs
 // within a second, not all at the same instant.
 func (a *Authenticator) ForgetAll(ctx context.Context) error {
-	return a.forget(ctx, Forgotten{all: true})
+	return a.forget(ctx, fleet.Forgotten{All: true})
 }
 
-func (a *Authenticator) forget(ctx context.Context, f Forgotten) error {
-	if a.member != nil && (f.all || len(f.tags) > 0) {
-		return a.member.forget(ctx, f)
+func (a *Authenticator) forget(ctx context.Context, f fleet.Forgotten) error {
+	if a.member != nil && (f.All || len(f.Tags) > 0) {
+		return a.member.Forget(ctx, f)
 	}
 	a.apply(f)
 	return nil
@@ -64,22 +66,22 @@ func (a *Authenticator) forget(ctx context.Context, f Forgotten) error {
 func (a *Authenticator) tagsOf(kind byte, name string) []cache.Tag {
 	tags := make([]cache.Tag, len(a.taggers))
 	for i := range tags {
-		tags[i] = a.taggers[i].tag(kind, name)
+		tags[i] = a.taggers[i].Tag(kind, name)
 	}
 	return tags
 }
 
 // apply is what a Forget does here, whoever asked for it.
-func (a *Authenticator) apply(f Forgotten) {
-	if f.all {
+func (a *Authenticator) apply(f fleet.Forgotten) {
+	if f.All {
 		a.forgotten.ForgetAll()
 		a.streams.WakeAll()
 		return
 	}
-	for _, tag := range f.tags {
+	for _, tag := range f.Tags {
 		a.forgotten.Forget(tag)
 	}
-	for _, tag := range f.tags {
+	for _, tag := range f.Tags {
 		a.streams.Wake(tag)
 	}
 }
@@ -91,13 +93,15 @@ func (id *identity) Tags() []cache.Tag {
 	}
 	tags := []cache.Tag{id.Holder()}
 	if session := id.AuthContext().SessionID; session != "" {
-		tags = append(tags, id.tagger.tag(sessionName, session))
+		tags = append(tags, id.tagger.Tag(forget.SessionName, session))
 	}
 	return tags
 }
 
 // Holder implements cache.Tagged: nobody's sessions take more than their share.
-func (id *identity) Holder() cache.Tag { return id.tagger.tag(subjectName, id.AuthContext().Subject) }
+func (id *identity) Holder() cache.Tag {
+	return id.tagger.Tag(forget.SubjectName, id.AuthContext().Subject)
+}
 
 // found is id as an open stream knows it.
 func (id *identity) found() streams.Found {

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
-	"github.com/grpc-sessionauth/sessionauth/internal/headername"
-	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
@@ -81,14 +79,7 @@ func NewGatewayAuth(opts ...Option) (*GatewayAuth, error) {
 // The Identity is nil with a nil error only with [WithOptionalAuth], when header carries
 // none.
 func (g *GatewayAuth) Authenticate(ctx context.Context, header http.Header) (Authentication, error) {
-	id, refused := g.authenticate(ctx, &request{headers: incoming.NewSupplied(header)})
-	if refused != nil {
-		return Authentication{}, refused
-	}
-	if id == nil {
-		return Authentication{}, nil
-	}
-	return Authentication{Identity: &id.Identity}, nil
+	return g.authentication(ctx, header)
 }
 
 // identify implements way.
@@ -122,8 +113,3 @@ func (*GatewayAuth) watched(context.Context, *request) (streams.Session, *refusa
 
 // clock implements way.
 func (*GatewayAuth) clock() uint64 { return 0 }
-
-// hides reports whether handlers must not see a key.
-func (g *guard) hides(key string) bool {
-	return headername.IsIdentity(key) || g.secret.Header != "" && g.secret.IsHeader(key)
-}

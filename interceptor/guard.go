@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/method"
@@ -54,7 +55,7 @@ type way interface {
 type identity struct {
 	authcontext.Identity
 
-	tagger *tagger // for the tags by which it can be forgotten; nil: by none
+	tagger *forget.Tagger // for the tags by which it can be forgotten; nil: by none
 
 	// The verification's span, for links to it, if it is sampled. That makes 64 bytes of it
 	// all: a cache holds many.

@@ -90,24 +90,6 @@ func parseKeyHeaders(names []string) ([]incoming.Name, error) {
 	return parsed, errors.Join(errs...)
 }
 
-// tagger makes the tags by which sessions are forgotten: digests under a key that others
-// do not know, so that nobody can aim at a tag or guess what is behind one.
-type tagger [sha256.Size]byte
-
-// The kinds of name that a session can be forgotten by.
-const (
-	tokenName   = 't'
-	sessionName = 'i'
-	subjectName = 's'
-)
-
-func (k *tagger) tag(kind byte, name string) cache.Tag {
-	buf := make([]byte, 0, len(k)+1+len(name))
-	buf = append(append(append(buf, k[:]...), kind), name...)
-	digest := sha256.Sum256(buf)
-	return cache.Tag(digest[:len(cache.Tag{})])
-}
-
 // tokenTags returns the tags of a token, by whichever extractor it came: those of the name
 // that each extractor gives it, of several the most particular; and of the token itself, which
 // may be that name already.
@@ -120,7 +102,7 @@ func (a *Authenticator) tokenTags(token string) []cache.Tag {
 	}
 	tags := make([]cache.Tag, 0, len(names)*len(a.taggers))
 	for i := range a.taggers {
-		tags = append(tags, a.taggers[i].tags(names)...)
+		tags = append(tags, a.taggers[i].Tags(names)...)
 	}
 	return tags
 }
@@ -135,18 +117,5 @@ func (a *Authenticator) tags(r *request) []cache.Tag {
 			}
 		}
 	}
-	return a.taggers[0].tags(names)
-}
-
-// tags returns the tags of the names of a token, which it sorts.
-func (k *tagger) tags(names []string) []cache.Tag {
-	slices.Sort(names)
-	names = slices.Compact(names)
-	tags := make([]cache.Tag, 0, len(names)+2) // a session and a subject may follow
-	for _, name := range names {
-		if name != "" {
-			tags = append(tags, k.tag(tokenName, name))
-		}
-	}
-	return tags
+	return a.taggers[0].Tags(names)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 	"github.com/grpc-sessionauth/sessionauth/internal/origin"
 	"github.com/grpc-sessionauth/sessionauth/internal/peers"
 	"github.com/grpc-sessionauth/sessionauth/internal/secret"
@@ -46,12 +47,12 @@ type config struct {
 	origins    origin.Set // nil: any
 	outage     func(error) bool
 	recheck    time.Duration // 0: not
-	bus        Bus           // nil: none
+	bus        fleet.Bus     // nil: none
 	busSecrets []string
 	lag        time.Duration
 	lagGiven   bool
-	shared     SharedCache // nil: none
-	codec      SessionCodec
+	shared     fleet.Store // nil: none
+	codec      fleet.Codec
 
 	// Of a GatewayAuth alone.
 	ofGateway    []string
@@ -131,7 +132,7 @@ func WithUnboundedStreams() Option { return optionFunc(func(c *config) { c.unbou
 // global provider.
 func WithTracerProvider(provider trace.TracerProvider) Option {
 	return optionFunc(func(c *config) {
-		if !isNil(provider) {
+		if !nils.Is(provider) {
 			c.tracers = provider
 		}
 	})
@@ -141,7 +142,7 @@ func WithTracerProvider(provider trace.TracerProvider) Option {
 // global provider.
 func WithMeterProvider(provider metric.MeterProvider) Option {
 	return optionFunc(func(c *config) {
-		if !isNil(provider) {
+		if !nils.Is(provider) {
 			c.meters = provider
 		}
 	})
@@ -153,16 +154,4 @@ func WithMeterProvider(provider metric.MeterProvider) Option {
 // default, and for nil, nothing is logged.
 func WithLogger(logger *slog.Logger) Option {
 	return optionFunc(func(c *config) { c.logger = logger })
-}
-
-// isNil reports whether v is nil: an interface, or a pointer, map, slice, channel
-// or func in one.
-func isNil(v any) bool {
-	switch value := reflect.ValueOf(v); value.Kind() { //nolint:exhaustive // the others cannot be nil
-	case reflect.Invalid:
-		return true
-	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Func, reflect.UnsafePointer:
-		return value.IsNil()
-	}
-	return false
 }

@@ -24,13 +24,14 @@ const maxCredential = 16 << 10
 
 // request is what one call brings along.
 type request struct {
-	headers incoming.Headers
-	call    incoming.Call // what headers is for a gRPC call: one allocation for both
-	token   string
-	found   []authmd.Credential   // all of them, by extractor in their order
-	ends    [maxExtractors]uint16 // where in found those of each extractor end
-	key     cache.Key
-	carried context.Context //nolint:containedctx // what WithKeyContext carries over
+	headers  incoming.Headers
+	call     incoming.Call     // what headers is for a gRPC call: one allocation for both
+	supplied incoming.Supplied // what it is for another
+	token    string
+	found    []authmd.Credential   // all of them, by extractor in their order
+	ends     [maxExtractors]uint16 // where in found those of each extractor end
+	key      cache.Key
+	carried  context.Context //nolint:containedctx // what WithKeyContext carries over
 
 	space [2]authmd.Credential // what nearly all calls have: one allocation for all of this
 
@@ -47,6 +48,14 @@ func newRequest(call incoming.Call) *request {
 	r, _ := requests.Get().(*request)
 	r.call = call
 	r.headers = &r.call
+	return r
+}
+
+// newSupplied returns the request with a header that a door has received.
+func newSupplied(header http.Header) *request {
+	r, _ := requests.Get().(*request)
+	r.supplied.Take(header)
+	r.headers = &r.supplied
 	return r
 }
 
@@ -70,8 +79,7 @@ func (r *request) foundBy(extractor int) []authmd.Credential {
 // read finds the credentials of a call. There is no token when there are none.
 func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 	h := r.headers
-	in, ok := h.(*incoming.Call)
-	renamed := !ok || in.Renamed() // grpc-gateway may have put its prefix on a credential
+	renamed := h.Renamed() // grpc-gateway may have put its prefix on a credential
 	if !a.bounded(h, renamed) {
 		return refusal.InvalidSession
 	}
@@ -122,7 +130,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 
 // bounded reports whether what is going to be read is small enough to be read.
 func (a *Authenticator) bounded(h incoming.Headers, renamed bool) bool {
-	if s, ok := h.(*incoming.Supplied); ok && !s.Bounded() {
+	if !h.Bounded() {
 		return false
 	}
 	b := incoming.Bounds{}

@@ -2,38 +2,18 @@ package interceptor
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	"github.com/grpc-sessionauth/sessionauth/internal/member"
+	"github.com/grpc-sessionauth/sessionauth/internal/nils"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 )
-
-// SharedCache is a second level behind the caches of several replicas of one service, so
-// that what one of them has verified serves them all; see [WithSharedCache]. It may lose
-// anything at any time, and must never take long: a call waits for it. Implementations must
-// be safe to call concurrently, and keep records secret and unchanged: a record holds an
-// identity, and is believed. Module fleet/redisfleet has one over Redis.
-type SharedCache interface {
-	// Fetch returns the record of a key. usable says of a record that is found whether it
-	// may be used, and is cheap; one that may not is as good as none. If there is none,
-	// it is the caller's turn to find out, and others who fetch the key wait for it as
-	// far as the implementation can see to that, for a bounded time. settle, which is not
-	// nil then, must be called once, and ends the turn: with a new record and for how
-	// long to keep it, or with nil. An error is not told: then nothing is found.
-	Fetch(ctx context.Context, key cache.Key, usable func(record []byte) bool) (record []byte, settle func(record []byte, keep time.Duration))
-}
-
-// SessionCodec turns sessions, as verify returned them, into bytes and back, for
-// [WithSharedCache]. An error of Encode keeps a session out of the shared cache, one of Decode
-// has it verified. Implementations must be safe to call concurrently.
-type SessionCodec interface {
-	Encode(session any) ([]byte, error)
-	Decode(data []byte) (session any, err error)
-}
-
-// maxRecord bounds what is shared of one session, in bytes.
-const maxRecord = 64 << 10
 
 // dated is an identity that another has verified.
 type dated struct {
@@ -61,7 +41,7 @@ func (a *Authenticator) resolveShared(ctx context.Context, r *request, tags []ca
 	if a.shared == nil {
 		return a.resolve(ctx, r)
 	}
-	at, ok := a.member.position()
+	at, ok := a.member.Position()
 	if !ok {
 		return a.resolve(ctx, r)
 	}
@@ -95,4 +75,86 @@ func (a *Authenticator) resolveShared(ctx context.Context, r *request, tags []ca
 	settled = true
 	settle(fresh, keep)
 	return id, err
+}
+
+// recordOf returns what others may use of what a verification that began after a position has
+// found out, and for how long; nil for nothing.
+func (a *Authenticator) recordOf(id *identity, err error, at fleet.Position, began time.Time) ([]byte, time.Duration) {
+	r, keep := member.Record{At: at, Verified: began.Round(0)}, a.policy.NegativeTTL
+	switch {
+	case err == nil:
+		auth := id.AuthContext()
+		keep = a.policy.TTL
+		if !auth.ExpiresAt.IsZero() {
+			keep = min(keep, time.Until(auth.ExpiresAt))
+		}
+		p := member.Plain(*auth)
+		r.Auth = &p
+		if a.codec != nil {
+			if r.Session, err = a.codec.Encode(id.Session()); err != nil {
+				return nil, 0
+			}
+			r.Whole = true
+		}
+	case !errors.Is(err, cache.ErrNotFound):
+		return nil, 0
+	}
+	if keep -= time.Since(began); keep <= 0 {
+		return nil, 0
+	}
+	data, err := r.Encode()
+	if err != nil {
+		return nil, 0
+	}
+	return data, keep
+}
+
+// judge reads a record and reports whether it may be used for a request with these tags: the
+// identity is nil for a refusal. at is when it was found out, by the clock of this process.
+func (a *Authenticator) judge(data []byte, tags []cache.Tag) (id *identity, at time.Time, ok bool) {
+	r, err := member.Decode(data)
+	if err != nil {
+		return nil, at, false
+	}
+	now := time.Now()
+	age := now.Round(0).Sub(r.Verified)
+	limit := a.policy.TTL
+	switch {
+	case r.Auth == nil:
+		limit = a.policy.NegativeTTL
+	case a.policy.RefreshAfter > 0:
+		limit = a.policy.RefreshAfter // older ones are verified anew
+	}
+	if age >= limit || age < -member.ClocksApart {
+		return nil, at, false
+	}
+	at = now.Add(-max(0, age))
+	if r.Auth != nil {
+		if id, ok = a.identityOf(&r, at); !ok {
+			return nil, at, false
+		}
+		tags = append(slices.Clip(tags), id.Tags()...)
+	}
+	return id, at, a.member.Stands(r.At, tags)
+}
+
+// identityOf is the identity of a record, as it would be after a verification here.
+func (a *Authenticator) identityOf(r *member.Record, at time.Time) (*identity, bool) {
+	auth := authcontext.AuthContext(*r.Auth)
+	if !auth.ExpiresAt.IsZero() && !auth.ExpiresAt.After(time.Now()) {
+		return nil, false
+	}
+	var session any
+	if a.codec != nil {
+		var err error
+		if !r.Whole {
+			return nil, false
+		}
+		if session, err = a.codec.Decode(r.Session); err != nil || nils.Is(session) {
+			return nil, false
+		}
+	}
+	id := a.newIdentity(&auth, session)
+	id.verified = &at
+	return id, true
 }

@@ -20,6 +20,10 @@ type Headers interface {
 	All() map[string][]string
 	// Full is everything that may be handed on.
 	Full() http.Header
+	// Renamed reports whether grpc-gateway may have put its prefix on a credential.
+	Renamed() bool
+	// Bounded reports whether a header can be looked for at little cost.
+	Bounded() bool
 }
 
 // Call is the metadata of a gRPC call, its keys in lower case.
@@ -35,8 +39,12 @@ func newCall(md grpcmd.MD) Call {
 	return Call{md, true, true, md[authorizationKey], md[cookieKey]}
 }
 
-// Renamed reports whether grpc-gateway may have put its prefix on a credential.
+// Renamed implements Headers.
 func (in *Call) Renamed() bool { return in.renamed }
+
+// Bounded implements Headers: the names of metadata are counted when it is received, and
+// HTTP/2 knows no Connection.
+func (*Call) Bounded() bool { return true }
 
 // Raw implements Headers.
 func (in *Call) Raw(name Name) []string {
@@ -80,45 +88,3 @@ func (in *Call) All() map[string][]string { return in.md }
 
 // Full implements Headers.
 func (in *Call) Full() http.Header { return authmd.Header(in.md) }
-
-// Supplied is a header that the caller of Authenticate passed in.
-type Supplied struct{ header http.Header }
-
-// NewSupplied returns header as Headers.
-func NewSupplied(header http.Header) *Supplied { return &Supplied{header} }
-
-// Bounded reports whether a header can be looked for in s at little cost: all names are
-// compared, and with those in Connection. The names of metadata are counted when it is
-// received, and HTTP/2 knows no Connection.
-func (s *Supplied) Bounded() bool {
-	names, nominated := 0, 0
-	for name := range s.header {
-		names += len(name)
-	}
-	for _, value := range s.Raw(Connection) {
-		nominated += len(value)
-	}
-	return len(s.header) <= maxKeys && names <= MaxKeyed && nominated <= maxConnection
-}
-
-// Raw implements Headers.
-func (s *Supplied) Raw(name Name) []string {
-	if values, ok := s.header[name.Canonical]; ok {
-		return values
-	}
-	return s.header[name.Key] // gRPC metadata passes for a header, too
-}
-
-// Values implements Headers.
-func (s *Supplied) Values(name Name) []string {
-	if name.Is == IsHost { // which CleanValues leaves out
-		return s.header[Host.Canonical]
-	}
-	return authmd.CleanValues(s.header, name.Canonical)
-}
-
-// All implements Headers.
-func (s *Supplied) All() map[string][]string { return s.header }
-
-// Full implements Headers.
-func (s *Supplied) Full() http.Header { return authmd.Clean(s.header) }

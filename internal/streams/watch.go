@@ -43,6 +43,7 @@ type Session struct {
 	Patience time.Duration                                   // a bound on how long it may take; 0: 10 s
 	Streams  *Set                                            // to be found in; nil: in none
 	Tags     []Tag                                           // of the request; those of what is found come to them
+	Identity *authcontext.Renewable                          // what carries the identity already; nil: nothing
 }
 
 // Watch ends a stream with its session. It has no goroutine of its own: a timer starts one
@@ -55,8 +56,9 @@ type Watch struct {
 	own      int    // of the links, those of the stream itself and its request
 	links    []link // guarded by the lock of streams
 
-	identity authcontext.Renewable
-	ctx      context.Context //nolint:containedctx // of the stream, for the verifications
+	identity *authcontext.Renewable
+	carrier  authcontext.Renewable // what identity is unless there is one already
+	ctx      context.Context       //nolint:containedctx // of the stream, for the verifications
 	cancel   context.CancelCauseFunc
 	over     chan struct{} // closed when the session has ended or the handler has returned
 
@@ -82,7 +84,10 @@ func Start(ctx context.Context, id Found, s Session) (context.Context, *Watch) {
 		w.patience = defaultPatience
 	}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
-	_ = w.identity.Renew(id.Identity) // nobody is told yet
+	if w.identity = s.Identity; w.identity == nil {
+		w.identity = &w.carrier
+		_ = w.identity.Renew(id.Identity) // nobody is told yet
+	}
 	w.timer = time.AfterFunc(forever, w.due)
 	// Found first and verified later: a verification may replace the tags.
 	w.streams.add(w, append(append([]Tag{{}}, s.Tags...), id.Tags...)...)

@@ -1,12 +1,20 @@
-package interceptor
+// Package fleet is how several Authenticators act as one: what an Authenticator asks of a
+// [Bus], by which all forget what one of them is told to, and of a [Store], from which all are
+// served what one of them has verified. interceptor.WithBus and interceptor.WithSharedCache
+// take them. [NewLocal] is a bus within one process; module fleet/redisfleet has both over
+// Redis.
+package fleet
 
 import (
 	"context"
 	"time"
 )
 
-// Bus carries what one [Authenticator] forgets to the others of a fleet, such as those of
-// other replicas, in one order; see [WithBus]. [NewLocalBus] is one in a process, and module
+// DefaultLag is how long a bus may go unheard where interceptor.WithLag does not say.
+const DefaultLag = time.Second
+
+// Bus carries what one Authenticator forgets to the others of a fleet, such as those of
+// other replicas, in one order; see interceptor.WithBus. [NewLocal] is one in a process, and module
 // fleet/redisfleet has one over Redis. Implementations must be safe to call concurrently.
 type Bus interface {
 	// Publish sends f and returns nil when the bus has accepted it: then every follower
@@ -14,7 +22,7 @@ type Bus interface {
 	// not hear of it; it is what Forget returns. Publish is called after f was forgotten
 	// here, with Forget's context.
 	Publish(ctx context.Context, f Forgotten) error
-	// Follow is called once by [NewSessionAuth]. From then on the implementation calls
+	// Follow is called once by interceptor.NewSessionAuth. From then on the implementation calls
 	// the methods of follower, one at a time, until it is closed. The error says why it
 	// cannot be followed, for instance because the follower's Lag is too short; the
 	// constructor returns it.
@@ -49,8 +57,8 @@ type Position struct {
 	Part   uint64 // among those with the same Number
 }
 
-// after reports whether p is later than other. It is false for those of two epochs.
-func (p Position) after(other Position) bool {
+// After reports whether p is later than other. It is false for those of two epochs.
+func (p Position) After(other Position) bool {
 	if p.Epoch != other.Epoch {
 		return false
 	}

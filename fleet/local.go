@@ -1,4 +1,4 @@
-package interceptor
+package fleet
 
 import (
 	"context"
@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// LocalBus is a [Bus] within one process: for several Authenticators of one server, and for
-// tests. It is never cut off. Make it with [NewLocalBus]. There is nothing to close.
-type LocalBus struct {
+// Local is a [Bus] within one process: for several Authenticators of one server, and for
+// tests. It is never cut off. Make it with [NewLocal]. There is nothing to close.
+type Local struct {
 	mu        sync.Mutex
 	at        Position
 	followers []Follower
 }
 
-// NewLocalBus returns a bus that nobody follows yet.
-func NewLocalBus() *LocalBus { return &LocalBus{at: Position{Epoch: rand.Uint64() | 1}} } //nolint:gosec // not a secret
+// NewLocal returns a bus that nobody follows yet.
+func NewLocal() *Local { return &Local{at: Position{Epoch: rand.Uint64() | 1}} } //nolint:gosec // not a secret
 
 // Publish implements [Bus]. Every follower has applied f when it returns.
-func (b *LocalBus) Publish(ctx context.Context, f Forgotten) error {
+func (b *Local) Publish(ctx context.Context, f Forgotten) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (b *LocalBus) Publish(ctx context.Context, f Forgotten) error {
 }
 
 // Follow implements [Bus].
-func (b *LocalBus) Follow(follower Follower) error {
+func (b *Local) Follow(follower Follower) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.followers = append(b.followers, follower)

@@ -1,4 +1,4 @@
-package interceptor
+package fleet
 
 import (
 	"encoding"
@@ -9,16 +9,19 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 )
 
-// Forgotten is what an [Authenticator] was told to forget. It holds digests that are
-// keyed by the secret of [WithBus], never a token or a subject, so it can be sent to
+// Forgotten is what an Authenticator was told to forget. It holds digests that are
+// keyed by the secret of interceptor.WithBus, never a token or a subject, so it can be sent to
 // others: it marshals to a few dozen bytes. It does not say so by itself that it is
 // authentic: who can write to the bus can forge one, unless the [Bus] sees to it.
 type Forgotten struct {
-	by     uint64 // who was told
-	number uint64 // of those that it was told
-	all    bool
-	tags   []cache.Tag // not modified
+	By     uint64      // who was told: random, of one Authenticator
+	Number uint64      // of those that it was told, from 1
+	All    bool        // everything; there are no Tags
+	Tags   []cache.Tag // not modified
 }
+
+// MaxTags bounds the tags of one message: the names that a Forget goes by, under each secret.
+const MaxTags = 30
 
 var (
 	_ encoding.BinaryMarshaler   = Forgotten{}
@@ -30,22 +33,19 @@ const (
 	formatAll
 
 	headLength = 1 + 8 + 8
-	// maxForgotten bounds the tags of one message: the names that Forget goes by, under
-	// each secret.
-	maxForgotten = maxBusSecrets * (2 + maxExtractors)
 )
 
 // MarshalBinary encodes f for UnmarshalBinary. The error says that it is empty or too long.
 func (f Forgotten) MarshalBinary() ([]byte, error) {
-	if !f.all && (len(f.tags) == 0 || len(f.tags) > maxForgotten) {
-		return nil, fmt.Errorf("interceptor: a Forgotten of %d names cannot be marshalled", len(f.tags))
+	if !f.All && (len(f.Tags) == 0 || len(f.Tags) > MaxTags) {
+		return nil, fmt.Errorf("fleet: a Forgotten of %d names cannot be marshalled", len(f.Tags))
 	}
 	data := []byte{formatTags}
-	if f.all {
+	if f.All {
 		data[0] = formatAll
 	}
-	data = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(data, f.by), f.number)
-	for _, tag := range f.tags {
+	data = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(data, f.By), f.Number)
+	for _, tag := range f.Tags {
 		data = append(data, tag[:]...)
 	}
 	return data, nil
@@ -59,12 +59,12 @@ func (f *Forgotten) UnmarshalBinary(data []byte) error {
 	switch {
 	case names < 0 || data[0] != formatTags && data[0] != formatAll,
 		data[0] == formatAll && names != 0,
-		data[0] == formatTags && (names == 0 || names > maxForgotten*size || names%size != 0):
-		return errors.New("interceptor: not a Forgotten")
+		data[0] == formatTags && (names == 0 || names > MaxTags*size || names%size != 0):
+		return errors.New("fleet: not a Forgotten")
 	}
-	read := Forgotten{by: binary.BigEndian.Uint64(data[1:]), number: binary.BigEndian.Uint64(data[9:]), all: data[0] == formatAll}
+	read := Forgotten{By: binary.BigEndian.Uint64(data[1:]), Number: binary.BigEndian.Uint64(data[9:]), All: data[0] == formatAll}
 	for rest := data[headLength:]; len(rest) > 0; rest = rest[size:] {
-		read.tags = append(read.tags, cache.Tag(rest[:size]))
+		read.Tags = append(read.Tags, cache.Tag(rest[:size]))
 	}
 	*f = read
 	return nil

@@ -1,0 +1,102 @@
+package httpauth
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	"github.com/grpc-sessionauth/sessionauth/internal/method"
+)
+
+// routes says what stands behind the patterns of a ServeMux. Nil: there are none.
+type routes struct{ mux *http.ServeMux }
+
+// route is what stands behind one: the name of a method, or nothing.
+type route string
+
+// ServeHTTP makes it a handler, which is never served.
+func (route) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+// newRoutes returns the routes of an option.
+func newRoutes(option string, patterns map[string]string) (*routes, error) {
+	if len(patterns) == 0 {
+		return nil, nil //nolint:nilnil // nil is none
+	}
+	t := &routes{http.NewServeMux()}
+	var errs []error
+	for _, pattern := range slices.Sorted(maps.Keys(patterns)) {
+		place := pattern
+		if space := strings.IndexAny(pattern, " \t"); space >= 0 {
+			place = strings.TrimLeft(pattern[space:], " \t")
+		}
+		if !strings.HasPrefix(place, "/") {
+			errs = append(errs, fmt.Errorf(`httpauth: %s: %q: want "/path" or "METHOD /path", without a host, which the client chooses`, option, pattern))
+			continue
+		}
+		if panicked := catch.Protect(func() { t.mux.Handle(pattern, route(patterns[pattern])) }); panicked != nil {
+			errs = append(errs, fmt.Errorf("httpauth: %s: %q is no pattern of http.ServeMux, or conflicts with another", option, pattern))
+		}
+	}
+	return t, errors.Join(errs...)
+}
+
+func skipRoutes(patterns []string) (*routes, error) {
+	named := make(map[string]string, len(patterns))
+	for _, pattern := range patterns {
+		named[pattern] = ""
+	}
+	return newRoutes("WithSkipPatterns", named)
+}
+
+func methodRoutes(methods map[string]string) (*routes, error) {
+	named := make(map[string]string, len(methods))
+	var errs []error
+	for pattern, full := range methods {
+		full = "/" + strings.TrimPrefix(full, "/")
+		service, name, _ := strings.Cut(full[1:], "/")
+		if !method.IsName(service) || !method.IsName(name) {
+			errs = append(errs, fmt.Errorf(`httpauth: WithMethods: %q: want "pkg.Service/Method"`, full[1:]))
+		}
+		named[pattern] = full
+	}
+	t, err := newRoutes("WithMethods", named)
+	return t, errors.Join(append(errs, err)...)
+}
+
+// find returns the name behind the pattern that a request matches. It is false for one whose
+// path can be read in two ways, lest the handler read the other.
+func (t *routes) find(r *http.Request) (name string, ok bool) {
+	if t == nil || r.Method == http.MethodConnect || !isPlain(r.URL.Path) {
+		return "", false
+	}
+	name, ok = t.match(r)
+	if !ok || r.URL.RawPath == "" {
+		return name, ok
+	}
+	decoded := &http.Request{Method: r.Method, Host: r.Host, URL: &url.URL{Path: r.URL.Path}}
+	if other, ok := t.match(decoded); !ok || other != name {
+		return "", false
+	}
+	return name, true
+}
+
+func (t *routes) match(r *http.Request) (string, bool) {
+	handler, _ := t.mux.Handler(r)
+	found, ok := handler.(route) // and not a redirect
+	return string(found), ok
+}
+
+// isPlain reports whether a path, decoded, means the same to all who read it.
+func isPlain(decoded string) bool {
+	clean := path.Clean(decoded)
+	if clean != "/" && strings.HasSuffix(decoded, "/") {
+		clean += "/"
+	}
+	return clean == decoded && !strings.ContainsAny(decoded, "\\\x00")
+}

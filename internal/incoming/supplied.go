@@ -1,0 +1,108 @@
+package incoming
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/headername"
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+)
+
+// Supplied is a header that the caller of Authenticate passed in, as it was then: the map
+// may belong to a handler by the time a session is verified again. The values are
+// not copied. The zero value is an empty header.
+type Supplied struct {
+	fields  []field
+	space   [16]field // what most requests have: no allocation of its own
+	names   int       // bytes of all names
+	renamed bool      // grpc-gateway put its prefix on some of it
+	hop     bool      // there is a Connection, which says that some of it is for one hop
+	endless bool      // there are too many names to be looked at
+}
+
+type field struct {
+	name   string
+	values []string
+}
+
+// NewSupplied returns header as Headers.
+func NewSupplied(header http.Header) *Supplied {
+	s := new(Supplied)
+	s.Take(header)
+	return s
+}
+
+// Take makes s, which is empty, hold header.
+func (s *Supplied) Take(header http.Header) {
+	if len(header) > maxKeys {
+		s.endless = true
+		return
+	}
+	s.fields = s.space[:0]
+	for name, values := range header {
+		s.names += len(name)
+		s.fields = append(s.fields, field{name, values})
+		if len(name) > 0 {
+			switch name[0] | 0x20 {
+			case 'g':
+				s.renamed = s.renamed || headername.HasPrefix(name, headername.GatewayPrefix)
+			case 'c':
+				s.hop = s.hop || strings.EqualFold(name, connectionKey)
+			}
+		}
+	}
+}
+
+// Renamed implements Headers.
+func (s *Supplied) Renamed() bool { return s.renamed }
+
+// Bounded implements Headers: all names are compared, and with those in Connection.
+func (s *Supplied) Bounded() bool {
+	nominated := 0
+	if s.hop {
+		for _, value := range s.Raw(Connection) {
+			nominated += len(value)
+		}
+	}
+	return !s.endless && s.names <= MaxKeyed && nominated <= maxConnection
+}
+
+// Raw implements Headers. gRPC metadata passes for a header, too: a name is found in any
+// case.
+func (s *Supplied) Raw(name Name) []string {
+	var found []string
+	for i := range s.fields {
+		f := &s.fields[i]
+		if len(f.name) != len(name.Key) || f.name != name.Canonical && !strings.EqualFold(f.name, name.Key) {
+			continue
+		}
+		if found == nil {
+			found = f.values
+		} else {
+			found = slices.Concat(found, f.values)
+		}
+	}
+	return found
+}
+
+// Values implements Headers.
+func (s *Supplied) Values(name Name) []string {
+	values := s.Raw(name)
+	if name.Is == IsHost || !s.hop && !s.renamed && (len(values) == 0 || len(values) == 1 && isLine(values[0])) {
+		return values // authmd.CleanValues would find nothing to do, and leaves Host out
+	}
+	return authmd.CleanValues(s.All(), name.Canonical)
+}
+
+// All implements Headers. It is a copy, but for the values.
+func (s *Supplied) All() map[string][]string {
+	all := make(map[string][]string, len(s.fields))
+	for _, f := range s.fields {
+		all[f.name] = f.values
+	}
+	return all
+}
+
+// Full implements Headers.
+func (s *Supplied) Full() http.Header { return authmd.Clean(s.All()) }
