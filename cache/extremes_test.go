@@ -41,3 +41,12 @@ func TestHoldersDoNotMeetInACacheWithoutABound(t *testing.T) {
 		t.Errorf("%d entries of %d holders", got, holders)
 	}
 }
+
+// TestEveryBoundHasItsTable: two places for each entry there may be, up to a bound.
+func TestEveryBoundHasItsTable(t *testing.T) {
+	for most, want := range map[int]int{1: 2, 3: 8, 1000: 2048, 1 << 20: 1 << 21, 1<<20 + 1: 1 << 21, math.MaxInt/2 + 1: 1 << 21, math.MaxInt: 1 << 21} {
+		if got := newCache(t, cache.Policy{TTL: time.Hour, MaxEntries: most}).FrontPlaces(); got != want {
+			t.Errorf("%d entries: %d places, want %d", most, got, want)
+		}
+	}
+}

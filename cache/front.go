@@ -23,7 +23,7 @@ const (
 
 func newFront[V any](maxEntries int) front[V] {
 	n := ways
-	for n < maxFront && n < 2*maxEntries {
+	for n < maxFront && n/2 < maxEntries {
 		n *= 2
 	}
 	return front[V]{make([]atomic.Pointer[entry[V]], n)}

@@ -112,27 +112,31 @@ func (s *space[T]) put(value T, ttl time.Duration, holder Tag) {
 	}
 }
 
-// set stores an entry in its shard, unless its holder has too many. Whoever looks
-// meanwhile finds the one before or this one.
+// set stores an entry in its shard, unless its holder has too many.
 func (s *space[T]) set(home *spaceShard[T], value T, ttl time.Duration, holder Tag) (ok bool) {
-	s.write(home, func(shard *spaceShard[T]) {
-		l := value.leased()
-		at := storeKey(&l.key)
-		var before *lease
-		if item := shard.store.Get(at); item != nil {
-			before = item.Value().leased()
-			s.end(shard, before)
-			defer s.drop(before)
-		}
-		if l.place, ok = s.holders.add(holder); !ok {
-			shard.store.Delete(at)
-			return
-		}
-		l.until = sum(time.Since(s.start), ttl)
-		heap.Push(&shard.ends, l)
-		shard.store.Set(at, value, ttl)
-	})
+	s.write(home, func(shard *spaceShard[T]) { ok = s.replace(shard, value, ttl, holder) })
 	return ok
+}
+
+// replace is set within write. Whoever looks meanwhile finds the entry before or this one.
+func (s *space[T]) replace(shard *spaceShard[T], value T, ttl time.Duration, holder Tag) (ok bool) {
+	l := value.leased()
+	at := storeKey(&l.key)
+	if item := shard.store.Get(at); item != nil {
+		before := item.Value().leased()
+		s.end(shard, before)
+		defer s.drop(before)
+	} else { // or it has expired since write looked, and would outlive what is put in its place
+		s.tidy(shard)
+	}
+	if l.place, ok = s.holders.add(holder); !ok {
+		shard.store.Delete(at)
+		return false
+	}
+	l.until = sum(time.Since(s.start), ttl)
+	heap.Push(&shard.ends, l)
+	shard.store.Set(at, value, ttl)
+	return true
 }
 
 func (s *space[T]) delete(key Key) {
@@ -148,13 +152,20 @@ func (s *space[T]) write(shard *spaceShard[T], change func(*spaceShard[T])) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	before := len(shard.ends)
-	if before > 0 {
-		for now := time.Since(s.start); len(shard.ends) > 0 && shard.ends[0].until <= now; {
-			s.remove(shard, shard.ends[0])
-		}
-	}
+	s.tidy(shard)
 	change(shard)
 	s.size.Add(int64(len(shard.ends) - before))
+}
+
+// tidy removes what has expired: all that the store does not find any more, which lets go of
+// it a little later.
+func (s *space[T]) tidy(shard *spaceShard[T]) {
+	if len(shard.ends) == 0 {
+		return
+	}
+	for now := time.Since(s.start); len(shard.ends) > 0 && shard.ends[0].until <= now; {
+		s.remove(shard, shard.ends[0])
+	}
 }
 
 // remove removes the entry with this lease.
