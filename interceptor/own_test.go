@@ -52,9 +52,6 @@ func (u *unruly) AppendCredentials(dst []authmd.Credential, values []string) []a
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.kept = append(u.kept, dst); len(u.kept) > 100 {
-		for i := range u.kept[0] { // it is theirs to spoil
-			u.kept[0][i].Token = "spoiled"
-		}
 		u.kept = u.kept[1:]
 	}
 	return dst

@@ -118,8 +118,8 @@ func (p *process) open(token string) <-chan codes.Code {
 	return ended
 }
 
-// fleet is three replicas, what they have in common, and what is known of their clients.
-type fleet struct {
+// replicaSet is three replicas, what they have in common, and what is known of their clients.
+type replicaSet struct {
 	*testing.T
 	redis    *server
 	owner    *owner
@@ -133,7 +133,7 @@ type fleet struct {
 
 // load has clients call with a token on all replicas until it is stopped. A session that has not
 // ended must be let in, one that has must not be, a Lag after that was told.
-func (f *fleet) load(token string, stop <-chan struct{}) {
+func (f *replicaSet) load(token string, stop <-chan struct{}) {
 	for i := 0; ; i++ {
 		select {
 		case <-stop:
@@ -168,7 +168,7 @@ func (f *fleet) load(token string, stop <-chan struct{}) {
 }
 
 // end ends the session of a token and tells a replica that can tell the others, if there is one.
-func (f *fleet) end(token string) {
+func (f *replicaSet) end(token string) {
 	f.owner.end(token)
 	for i := range f.replicas {
 		if code, err := get(context.Background(), f.replicas[(f.next+i)%len(f.replicas)].control+"/forget?token="+token, nil); err == nil && code == http.StatusOK {
@@ -182,7 +182,7 @@ func (f *fleet) end(token string) {
 }
 
 // until waits until all replicas but these hear the bus, or none of these does.
-func (f *fleet) until(heard bool, of ...*process) {
+func (f *replicaSet) until(heard bool, of ...*process) {
 	for _, p := range of {
 		for p.state().Bus.Heard != heard {
 			runtime.Gosched()
@@ -202,7 +202,7 @@ func TestFleet(t *testing.T) {
 		}
 	}))
 	t.Cleanup(origin.Close)
-	f := &fleet{T: t, redis: startRedis(t), owner: o, told: map[string]time.Time{}}
+	f := &replicaSet{T: t, redis: startRedis(t), owner: o, told: map[string]time.Time{}}
 	for range 3 {
 		f.replicas = append(f.replicas, newProcess(t, f.redis, origin.URL))
 	}
@@ -231,7 +231,7 @@ func TestFleet(t *testing.T) {
 }
 
 // oneVerificationEach has all replicas see the same credentials at once.
-func (f *fleet) oneVerificationEach() {
+func (f *replicaSet) oneVerificationEach() {
 	const tokens = 30
 	for _, p := range f.replicas {
 		for n := 0; !p.state().Store.Reached; n++ {
@@ -258,7 +258,7 @@ func (f *fleet) oneVerificationEach() {
 }
 
 // delays measures how long a Forget takes to be effective on the other replicas.
-func (f *fleet) delays() {
+func (f *replicaSet) delays() {
 	var delays []time.Duration
 	for n := range 30 {
 		token := fmt.Sprint("delay", n)
@@ -280,7 +280,7 @@ func (f *fleet) delays() {
 }
 
 // suffer has clients call, breaks something, ends sessions before, in it and after, and mends it.
-func (f *fleet) suffer(name string, breaks, mends func(), cut []*process) {
+func (f *replicaSet) suffer(name string, breaks, mends func(), cut []*process) {
 	token := func(when string) string { return strings.NewReplacer(" ", "-", ",", "").Replace(name) + "-" + when }
 	times := []string{"before", "early", "late", "after"}
 	streams := map[string][]<-chan codes.Code{}
@@ -330,7 +330,7 @@ func (f *fleet) suffer(name string, breaks, mends func(), cut []*process) {
 }
 
 // ended waits until streams have, by what was found out about their session.
-func (f *fleet) ended(name, when string, streams []<-chan codes.Code) {
+func (f *replicaSet) ended(name, when string, streams []<-chan codes.Code) {
 	for i, ended := range streams {
 		select {
 		case code := <-ended:

@@ -18,7 +18,6 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/fleet/redisfleet"
-	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
 // lazyRefresh is what a client of rueidis may leave for up to a second when it is closed.

@@ -23,7 +23,7 @@ const (
 	maxConnecting = 2 * time.Second
 )
 
-// Store is an fleet.Store in Redis. Make it with [NewStore]; it is safe for concurrent
+// Store is a fleet.Store in Redis. Make it with [NewStore]; it is safe for concurrent
 // use and must be closed. Its keys begin "sessionauth:s:Name:", so that a
 // cluster spreads them, and all of them expire. While Redis cannot be reached, or is slow, calls
 // do without at once; one goroutine tries to reach it again, as long as there are calls.
