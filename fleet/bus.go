@@ -1,8 +1,7 @@
 // Package fleet is how several Authenticators act as one: what an Authenticator asks of a
 // [Bus], by which all forget what one of them is told to, and of a [Store], from which all are
 // served what one of them has verified. interceptor.WithBus and interceptor.WithSharedCache
-// take them. [NewLocal] is a bus within one process; module fleet/redisfleet has both over
-// Redis.
+// take them. [NewLocal] is a bus within one process.
 package fleet
 
 import (
@@ -14,8 +13,7 @@ import (
 const DefaultLag = time.Second
 
 // Bus carries what one Authenticator forgets to the others of a fleet, such as those of
-// other replicas, in one order; see interceptor.WithBus. [NewLocal] is one in a process, and module
-// fleet/redisfleet has one over Redis. Implementations must be safe to call concurrently.
+// other replicas, in one order; see interceptor.WithBus. [NewLocal] is one in a process. Implementations must be safe to call concurrently.
 type Bus interface {
 	// Publish sends f and returns nil when the bus has accepted it: then every follower
 	// applies it before it hears of any later time. An error says that the others may

@@ -11,7 +11,7 @@ import (
 // that what one of them has verified serves them all; see [WithStore]. It may lose
 // anything at any time, and must never take long: a call waits for it. Implementations must
 // be safe to call concurrently, and keep records secret and unchanged: a record holds an
-// identity, and is believed. Module fleet/redisfleet has one over Redis.
+// identity, and is believed.
 type Store interface {
 	// Fetch returns the record of a key. usable says of a record that is found whether it
 	// may be used, and is cheap; one that may not is as good as none. If there is none,
