@@ -11,7 +11,7 @@ import (
 // replica is an Authenticator as one of a fleet.
 type replica struct{ *Authenticator }
 
-// join makes a a member of its fleet, if it has one.
+// join makes the Authenticator a member of its fleet, if it has one.
 func (a *Authenticator) join() (err error) {
 	if a.bus == nil && a.shared == nil {
 		return nil

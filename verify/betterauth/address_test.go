@@ -98,11 +98,11 @@ func TestALimitOnOneAddressKeepsNobodyElseOut(t *testing.T) {
 		}
 		says(200, good())(w, r)
 	})
-	v := newVerifier(t, s.URL, betterauth.WithClientAddress("X-Real-Ip", 1))
+	v := newVerifier(t, s.URL, betterauth.WithClientAddress("X-Real-IP", 1))
 	a := newAuth(t, v, interceptor.WithKeyHeaders(v.KeyHeaders()...), interceptor.WithCache(cache.Policy{TTL: time.Minute}))
 	call := func(address string) error {
 		header := byBearer(token)
-		header.Set("X-Real-Ip", address)
+		header.Set("X-Real-IP", address)
 		_, err := a.Authenticate(t.Context(), header)
 		return err
 	}
