@@ -58,7 +58,7 @@ func TestAHotEntryIsNotEvicted(t *testing.T) {
 // TestWhatIsHeldNoMoreIsFoundNowhere: values are replaced all the time, and dropped now and
 // then, while others look for them.
 func TestWhatIsHeldNoMoreIsFoundNowhere(t *testing.T) {
-	c, err := cache.New[int64](cache.Policy{TTL: time.Hour, RefreshAfter: time.Nanosecond, NegativeTTL: time.Nanosecond})
+	c, err := cache.New[int64](cache.Policy{TTL: 10 * time.Millisecond, RefreshAfter: time.Nanosecond, NegativeTTL: time.Nanosecond})
 	if err != nil {
 		t.Fatal(err)
 	}
