@@ -71,7 +71,7 @@ func TestEveryNoteIsThatOfATarget(t *testing.T) {
 	for _, target := range r.list() {
 		keys = append(keys, target.key)
 	}
-	if len(keys) != 17 {
+	if len(keys) != 19 {
 		t.Errorf("%d targets: %q", len(keys), keys)
 	}
 	for key, note := range notesOf(notes) {
