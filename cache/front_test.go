@@ -204,7 +204,9 @@ func TestTwoThatMeetHaveAPlaceEach(t *testing.T) {
 		held(1)
 		break
 	}
-	_, _, _ = c.Do(t.Context(), cache.NewKey("another"), loadValue)
+	if _, _, err := c.Do(t.Context(), cache.NewKey("another"), loadValue); err != nil {
+		t.Error(err)
+	}
 	held(1)
 }
 
