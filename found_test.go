@@ -11,6 +11,7 @@ import (
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
@@ -92,43 +93,46 @@ func TestWhatASourceFindsIsBounded(t *testing.T) {
 
 // The call that did not start it has no span of its own for it.
 func TestACallThatSharesAVerificationIsLinkedToIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		spans := tracetest.NewSpanRecorder()
-		tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
-		g := &gate{open: make(chan struct{})}
-		a, err := interceptor.NewSessionAuth(g.verify, subjectOf, minute, interceptor.WithTracerProvider(tracers))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var wg sync.WaitGroup
-		for range 2 {
-			wg.Go(func() {
-				ctx, span := tracers.Tracer("test").Start(context.Background(), "rpc")
-				defer span.End()
-				if _, err := a.Authenticate(ctx, bearerHeader("t1")); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		synctest.Wait()
-		close(g.open)
-		wg.Wait()
-		var verification sdktrace.ReadOnlySpan
-		links := 0
-		for _, span := range spans.Ended() {
-			if span.Name() == telemetry.SpanVerify {
-				verification = span
+	for want, sampler := range []sdktrace.Sampler{sdktrace.NeverSample(), sdktrace.AlwaysSample()} {
+		synctest.Test(t, func(t *testing.T) {
+			spans := tracetest.NewSpanRecorder()
+			tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+			verifications := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sampler))
+			g := &gate{open: make(chan struct{})}
+			a, err := interceptor.NewSessionAuth(g.verify, subjectOf, minute, interceptor.WithTracerProvider(verifications))
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		for _, span := range spans.Ended() {
-			for _, link := range span.Links() {
-				if link.SpanContext.SpanID() == verification.SpanContext().SpanID() {
-					links++
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() {
+					ctx, span := tracers.Tracer("test").Start(context.Background(), "rpc")
+					defer span.End()
+					if _, err := a.Authenticate(ctx, bearerHeader("t1")); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			synctest.Wait()
+			close(g.open)
+			wg.Wait()
+			verification := trace.SpanID{} // if it is sampled
+			links := 0
+			for _, span := range spans.Ended() {
+				if span.Name() == telemetry.SpanVerify {
+					verification = span.SpanContext().SpanID()
 				}
 			}
-		}
-		if links != 1 {
-			t.Errorf("%d links to the verification, want 1", links)
-		}
-	})
+			for _, span := range spans.Ended() {
+				for _, link := range span.Links() {
+					if links++; link.SpanContext.SpanID() != verification || !link.SpanContext.IsSampled() {
+						t.Errorf("a link to %v", link.SpanContext)
+					}
+				}
+			}
+			if links != want {
+				t.Errorf("%d links to the verification, want %d", links, want)
+			}
+		})
+	}
 }

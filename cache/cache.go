@@ -118,7 +118,7 @@ func (c *Cache[V]) Get(key Key) (value V, ok bool) {
 // Refused reports whether [Cache.Do] would return [ErrNotFound] from memory. Like
 // [Cache.Get] it is for callers whose LoadFunc is not free to make.
 func (c *Cache[V]) Refused(key Key) bool {
-	if c.refusals == nil || c.entry(&key) != nil || !c.refused(&key) {
+	if c.refusals == nil || c.entry(&key) != nil || c.refused(&key) == nil {
 		return false
 	}
 	c.counts.count(&key, Negative)

@@ -100,8 +100,8 @@ func (f *flight[V]) fromMemory(start bool) (a answer[V], held *entry[V], ok bool
 		}
 		held = e // past its TTL: the owner is asked
 	}
-	if c.refused(&f.key) {
-		return answer[V]{result: Negative, err: ErrNotFound, began: c.forgets.Clock()}, nil, true
+	if r := c.refused(&f.key); r != nil {
+		return answer[V]{result: Negative, err: ErrNotFound, began: r.began, tags: r.tags}, nil, true
 	}
 	return answer[V]{}, held, false
 }

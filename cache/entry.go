@@ -85,13 +85,16 @@ type refusal struct {
 	began uint64
 }
 
-// refused reports whether it is remembered, and not forgotten, that nothing was found.
-func (c *Cache[V]) refused(key *Key) bool {
+// refused returns what is remembered, and not forgotten, of nothing having been found; nil
+// otherwise.
+func (c *Cache[V]) refused(key *Key) *refusal {
 	if c.refusals == nil {
-		return false
+		return nil
 	}
-	r, ok := c.refusals.get(*key)
-	return ok && !c.forgets.Since(r.began, r.tags...)
+	if r, ok := c.refusals.get(*key); ok && !c.forgets.Since(r.began, r.tags...) {
+		return r
+	}
+	return nil
 }
 
 // maxRefusalTags bounds what a refusal holds, as requests with many credentials cost

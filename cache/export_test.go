@@ -107,3 +107,6 @@ func (c *Cache[V]) Refuse(key Key) { c.values.delete(key) }
 
 // FrontPlaces is how many entries can be found without the store.
 func (c *Cache[V]) FrontPlaces() int { return len(c.front.places) }
+
+// FrontHolds reports whether the entry of key is found without the store.
+func (c *Cache[V]) FrontHolds(key Key) bool { return c.front.get(&key) != nil }

@@ -168,6 +168,48 @@ func TestNothingIsKeptThatIsHeldNoMore(t *testing.T) {
 	}
 }
 
+// TestTwoThatMeetHaveAPlaceEach: and the third takes one of theirs; what is dropped leaves the
+// other where it is.
+func TestTwoThatMeetHaveAPlaceEach(t *testing.T) {
+	c := newCache(t, cache.Policy{TTL: time.Hour, MaxEntries: 1 << 20})
+	keys := [3]cache.Key{}
+	for i := range keys { // in shards of their own, with one place in the front
+		base := cache.NewKey("k")
+		binary.LittleEndian.PutUint64(base[0:], binary.LittleEndian.Uint64(base[0:])^uint64(i))
+		binary.LittleEndian.PutUint64(base[8:], binary.LittleEndian.Uint64(base[8:])^uint64(i))
+		keys[i] = base
+	}
+	held := func(want int) {
+		t.Helper()
+		n := 0
+		for _, key := range keys {
+			if c.FrontHolds(key) {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%d are in the front, want %d", n, want)
+		}
+	}
+	for i, want := range []int{1, 2, 2} {
+		_, _, _ = c.Do(t.Context(), keys[i], loadValue)
+		_, _ = c.Get(keys[i])
+		held(want)
+	}
+	for _, key := range keys {
+		if !c.FrontHolds(key) {
+			continue
+		}
+		c.Refuse(key)
+		held(1)
+		break
+	}
+	if _, _, err := c.Do(t.Context(), cache.NewKey("another"), loadValue); err != nil {
+		t.Error(err)
+	}
+	held(1)
+}
+
 func loadNew(context.Context) (*[1 << 10]byte, time.Time, error) {
 	return new([1 << 10]byte), time.Time{}, nil
 }

@@ -401,3 +401,22 @@ func TestALateAnswerIsOneAfterAYoungerFailure(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingIsStaleForLongerThanThePolicySays: not even what is asked for all the time, so that
+// nothing has cleared it away and the store has not been asked for it.
+func TestNothingIsStaleForLongerThanThePolicySays(t *testing.T) {
+	away(t, cache.Policy{}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		o.set(func() { o.away = cache.ErrUnavailable })
+		for range 2 {
+			after(t, 0, o, c, "0", cache.Stale, nil)
+			after(t, 0, o, c, "1", cache.Stale, nil)
+			synctest.Wait()
+			time.Sleep(30*time.Minute - 2*time.Nanosecond)
+		}
+		after(t, 0, o, c, "0", cache.Stale, nil)
+		synctest.Wait()
+		time.Sleep(4 * time.Nanosecond)
+		after(t, 0, o, c, "0", cache.Miss, cache.ErrUnavailable)
+		after(t, 0, o, c, "1", cache.Miss, cache.ErrUnavailable)
+	})
+}

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	grpcmd "google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
@@ -65,7 +67,7 @@ func TestNobodyIsAnybodyElse(t *testing.T) {
 		calls = 600
 	}
 	verify := func(ctx context.Context, token string, header http.Header) (*benchSession, error) {
-		if sent := header.Get("Authorization") + header.Get("X-Unruly") + header.Get("Cookie"); !strings.Contains(sent, token) {
+		if sent := header.Get("Authorization") + header.Get("X-Unruly") + header.Get("Cookie"); token == "" || !strings.Contains(sent, token) {
 			t.Errorf("token %q came with %q", token, sent)
 		}
 		switch rand.IntN(20) {
@@ -132,12 +134,20 @@ func TestNobodyIsAnybodyElse(t *testing.T) {
 				case 2:
 					_ = stream(nil, silentStream{ctx: ctx}, &grpc.StreamServerInfo{FullMethod: "/s/M"}, func(_ any, s grpc.ServerStream) error {
 						check(s.Context(), token)
-						if rand.IntN(3) == 0 { // its session is found anew
-							_ = a.Forget(ctx, token)
-							runtime.Gosched()
-							if s.Context().Err() == nil {
-								check(s.Context(), token)
-							}
+						if rand.IntN(3) > 0 {
+							return nil
+						}
+						renewed := make(chan struct{}) // its session is found anew, or the stream ends
+						_, _ = authcontext.OnRenewal(s.Context(), func(*authcontext.AuthContext) error {
+							close(renewed)
+							return status.Error(codes.Aborted, "seen")
+						})
+						_ = a.Forget(ctx, token)
+						select {
+						case <-renewed:
+							check(s.Context(), token)
+							let.Store("again", true)
+						case <-s.Context().Done():
 						}
 						return nil
 					})
@@ -162,8 +172,8 @@ func TestNobodyIsAnybodyElse(t *testing.T) {
 	wg.Wait()
 	n := 0
 	let.Range(func(any, any) bool { n++; return true })
-	if s := a.Stats(); n != 100 || s.Hits == 0 || s.Entries > 64 {
-		t.Errorf("%d of 100 were let in: %+v", n, s)
+	if s := a.Stats(); n != 101 || s.Hits == 0 || s.Entries > 64 {
+		t.Errorf("%d of 100 were let in, or no stream was again: %+v", n-1, s)
 	}
 }
 
