@@ -83,8 +83,8 @@ func (g *guard) authentication(ctx context.Context, header http.Header) (Authent
 
 // Session is what stands behind a request that was authenticated, for doors other than
 // gRPC's, whose interceptors do the same. An answer that is given at once needs none of it but
-// [Session.NewContext]. One that lasts, a stream, is watched: it ends with its session, as [Authenticator.StreamServerInterceptor]
-// describes.
+// [Session.NewContext]. One that lasts, a stream, is watched: it ends with its session, as
+// [Authenticator.StreamServerInterceptor] describes.
 //
 // All methods may be called on a nil Session, that of nobody, which never ends. They are
 // safe for concurrent use, but nothing else must be called after Close, Check excepted.
@@ -112,9 +112,9 @@ func (s *Session) NewContext(ctx context.Context) context.Context {
 // Watch starts to watch the session, once. The context that it returns is that of
 // [Session.NewContext], and is cancelled when the session has ended, with the status that
 // the client is to get as its [context.Cause], and by Close. ctx, for which verifications
-// are made, is that of the request or lives on until Close. An error, a status, says that the session
-// could not be watched, and the request is refused. With [WithUnboundedStreams] nothing
-// is watched, and ctx comes back with the identity.
+// are made, is that of the request or lives on until Close. An error, a status, says that
+// the session could not be watched, and the request is refused. With
+// [WithUnboundedStreams] nothing is watched, and ctx comes back with the identity.
 func (s *Session) Watch(ctx context.Context) (context.Context, error) {
 	if s == nil || s.guard.unbounded {
 		return s.NewContext(ctx), nil
@@ -136,10 +136,11 @@ func (s *Session) Watch(ctx context.Context) (context.Context, error) {
 }
 
 // ServeStream runs handler with a stream of messages that ends with the session, as
-// [Authenticator.StreamServerInterceptor] describes: the handler's context is cancelled, its RecvMsg and SendMsg fail, and a
-// RecvMsg that waits for a silent client is cut short. It returns why the session has ended, if
-// it has, or else the handler's error. stream may be anything that has messages: of info the
-// handler's own, only IsClientStream counts. It watches and closes the session itself.
+// [Authenticator.StreamServerInterceptor] describes: the handler's context is cancelled, its
+// RecvMsg and SendMsg fail, and a RecvMsg that waits for a silent client is cut short. It
+// returns why the session has ended, if it has, or else the handler's error. stream may be
+// anything that has messages; of info only IsClientStream counts. It watches and closes the
+// session itself.
 func (s *Session) ServeStream(
 	ctx context.Context, srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
@@ -154,8 +155,8 @@ func (s *Session) ServeStream(
 	return s.watch.Load().Serve(ctx, srv, stream, info, handler)
 }
 
-// Check returns why the session has ended, a status; nil if it has not, or is not watched. After
-// Close it is an error in any case, if it was watched.
+// Check returns why the session has ended, a status; nil if it has not, or is not watched.
+// After Close it is an error in any case, if it was watched.
 func (s *Session) Check() error {
 	if s == nil {
 		return nil

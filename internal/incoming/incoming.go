@@ -6,21 +6,9 @@ import (
 	"context"
 
 	grpcmd "google.golang.org/grpc/metadata"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/ctxkey"
 )
-
-// keyProbe is a context that remembers what it is asked for.
-type keyProbe struct {
-	context.Context //nolint:containedctx // it is one
-
-	key any
-}
-
-func (p *keyProbe) Value(key any) any {
-	if p.key == nil {
-		p.key = key
-	}
-	return nil
-}
 
 // incomingKey is the key under which grpc-go keeps the metadata of a call in its
 // context. [grpcmd.FromIncomingContext] copies all of it, which is half the cost of
@@ -29,15 +17,14 @@ func (p *keyProbe) Value(key any) any {
 var incomingKey = probeIncomingKey()
 
 func probeIncomingKey() any {
-	probe := &keyProbe{Context: context.Background()}
-	grpcmd.FromIncomingContext(probe)
+	key := ctxkey.Of(func(ctx context.Context) { grpcmd.FromIncomingContext(ctx) })
 	const name = "sessionauth-probe"
 	ctx := grpcmd.NewIncomingContext(context.Background(), grpcmd.MD{name: {name}})
-	md, ok := ctx.Value(probe.key).(grpcmd.MD)
-	if probe.key == nil || !ok || len(md) != 1 || len(md[name]) != 1 || md[name][0] != name {
+	md, ok := ctx.Value(key).(grpcmd.MD)
+	if key == nil || !ok || len(md) != 1 || len(md[name]) != 1 || md[name][0] != name {
 		return nil
 	}
-	return probe.key
+	return key
 }
 
 // Metadata returns the metadata of the call that ctx belongs to: grpc-go's own where it

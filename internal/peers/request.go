@@ -6,30 +6,12 @@ import (
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/ctxkey"
 )
 
-// keyProbe is a context that remembers what it is asked for.
-type keyProbe struct {
-	context.Context //nolint:containedctx // it is one
-
-	key any
-}
-
-func (p *keyProbe) Value(key any) any {
-	if p.key == nil {
-		p.key = key
-	}
-	return nil
-}
-
 // peerKey is the key under which grpc-go keeps the peer in a context.
-var peerKey = probePeerKey()
-
-func probePeerKey() any {
-	probe := &keyProbe{Context: context.Background()}
-	peer.FromContext(probe)
-	return probe.key
-}
+var peerKey = ctxkey.Of(func(ctx context.Context) { peer.FromContext(ctx) })
 
 // RequestContext is the context of an HTTP request that has a [peer.Peer] as a gRPC call's
 // has: its AuthInfo are the credentials.TLSInfo of the request's TLS state. The peer is
