@@ -99,15 +99,7 @@ func TestAStaleAnswerWaitsForASlot(t *testing.T) {
 	away(t, cache.Policy{MaxVerifies: 4}, 3, func(t *testing.T, c *cache.Cache[string], o *sessions) {
 		free := occupy(t, c, 4)
 		after(t, 0, o, c, "0", cache.Miss, nil) // a recheck's
-		open := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
-				<-open
-				return "", time.Time{}, cache.ErrNotFound
-			})
-		})
-		synctest.Wait()
+		open, wg := recheckOpen(t, c)
 		after(t, cache.DefaultPatience, o, c, "1", cache.Miss, cache.ErrBusy)
 		after(t, cache.DefaultPatience, o, c, "1", cache.Miss, cache.ErrBusy) // once more
 		go func() {
@@ -141,14 +133,7 @@ func TestBeingBusyAfterAnOutage(t *testing.T) {
 		o.set(func() { o.away = cache.ErrUnavailable })
 		after(t, 0, o, c, "0", cache.Stale, nil)
 		time.Sleep(time.Minute)
-		open := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
-				<-open
-				return "", time.Time{}, cache.ErrNotFound
-			})
-		})
+		open, wg := recheckOpen(t, c)
 		free := occupy(t, c, 4)
 		for range 3 {
 			after(t, cache.DefaultPatience, o, c, "0", cache.Miss, cache.ErrBusy)
@@ -219,19 +204,25 @@ func TestAQuarterOfTheSlotsIsForRechecks(t *testing.T) {
 	}
 }
 
+// recheckOpen has a recheck run until open is closed, and waits until it does.
+func recheckOpen(t *testing.T, c *cache.Cache[string]) (open chan struct{}, wg *sync.WaitGroup) {
+	t.Helper()
+	open, wg = make(chan struct{}), new(sync.WaitGroup)
+	wg.Go(func() {
+		_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
+			<-open
+			return "", time.Time{}, cache.ErrNotFound
+		})
+	})
+	synctest.Wait()
+	return open, wg
+}
+
 // TestManyRechecksOfOneKeyWithoutASlot: they take turns in waiting for one, and none is
 // told anything but that there was none.
 func TestManyRechecksOfOneKeyWithoutASlot(t *testing.T) {
 	away(t, cache.Policy{MaxVerifies: 4, VerifyTimeout: time.Second}, 0, func(t *testing.T, c *cache.Cache[string], o *sessions) {
-		open := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
-				<-open
-				return "", time.Time{}, cache.ErrNotFound
-			})
-		})
-		synctest.Wait()
+		open, wg := recheckOpen(t, c)
 		start := time.Now()
 		var rechecks sync.WaitGroup
 		for range 6 {
@@ -258,15 +249,7 @@ func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {
 		t.Run("the "+first+" comes first", func(t *testing.T) {
 			away(t, cache.Policy{MaxVerifies: 4}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
 				free := occupy(t, c, 4)
-				open := make(chan struct{})
-				var wg sync.WaitGroup
-				wg.Go(func() {
-					_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
-						<-open
-						return "", time.Time{}, cache.ErrNotFound
-					})
-				})
-				synctest.Wait()
+				open, wg := recheckOpen(t, c)
 				start := time.Now()
 				callers := map[string]func(){
 					"call": func() {
@@ -301,15 +284,7 @@ func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {
 // began. A newcomer's is not, however many there are.
 func TestWhoSharesALoadThatFoundNoSlot(t *testing.T) {
 	away(t, cache.Policy{MaxVerifies: 1}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
-		open := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
-				<-open
-				return "", time.Time{}, cache.ErrNotFound
-			})
-		})
-		synctest.Wait()
+		open, wg := recheckOpen(t, c)
 		free := occupy(t, c, 1)
 		const patience = cache.DefaultPatience
 		wg.Go(func() { after(t, patience, o, c, "0", cache.Miss, cache.ErrBusy) })
@@ -334,15 +309,7 @@ func TestWhoSharesALoadThatFoundNoSlot(t *testing.T) {
 func TestARecheckWithoutASlotInAnOutage(t *testing.T) {
 	const timeout = cache.DefaultPatience * 9 / 2
 	away(t, cache.Policy{MaxVerifies: 4, VerifyTimeout: timeout}, 2, func(t *testing.T, c *cache.Cache[string], o *sessions) {
-		open := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, _, _ = c.Recheck(t.Context(), cache.NewKey("open"), func(context.Context) (string, time.Time, error) {
-				<-open
-				return "", time.Time{}, cache.ErrNotFound
-			})
-		})
-		synctest.Wait()
+		open, wg := recheckOpen(t, c)
 		free := occupy(t, c, 3)
 		wg.Go(func() { // another session's load tells of the outage just before the wait is over
 			time.Sleep(timeout - 10*time.Millisecond)
