@@ -296,6 +296,22 @@ func TestHostileChecks(t *testing.T) {
 		})
 	}
 	t.Run("nil", func(t *testing.T) { refusalOf(t, check(t, s, nil)) })
+	t.Run("a refusal is in the protocol of the client, however early", func(t *testing.T) {
+		long := strings.Repeat("b", 1<<20)
+		both := askRaw("POST", unaryCall, "content-type", grpcType)
+		both.GetAttributes().GetRequest().GetHttp().Headers = map[string]string{"a": "b"}
+		for range 20 { // a map has no order
+			for _, in := range []*authv3.CheckRequest{
+				ask("POST", unaryCall, "content-type", grpcType, ":authority", "evil"), askRaw("POST", unaryCall, ":path", "/b", "Content-Type", grpcType),
+				ask("POST", unaryCall, "content-type", grpcType, "a", long), askRaw("POST", unaryCall, "a", long, "content-type", grpcType),
+				askRaw("POST", unaryCall, append(slices.Repeat([]string{"a", "b"}, 1000), "content-type", grpcType, "authorization", "x,y")...), both,
+			} {
+				if got := refusalOf(t, check(t, s, in)); !strings.HasPrefix(got, "OK|application/grpc|") {
+					t.Fatal(got)
+				}
+			}
+		}
+	})
 }
 
 func TestPagesOfOthers(t *testing.T) {
@@ -491,6 +507,20 @@ func TestServe(t *testing.T) {
 		t.Error("the Check under way is not answered")
 	}
 	<-stopped
+}
+
+func TestServeWhoseContextHasEndedReturns(t *testing.T) {
+	t.Parallel()
+	var o owner
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	listener := listen(t, socket(t))
+	if err := newServer(t, newAuth(t, &o)).Serve(ctx, listener); err != nil {
+		t.Error(err)
+	}
+	if _, err := listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener is not closed: %v", err)
+	}
 }
 
 func TestServeEndsWithItsListener(t *testing.T) {
