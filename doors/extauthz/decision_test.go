@@ -18,10 +18,12 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	grpcmd "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
@@ -386,6 +388,11 @@ func TestWhatFaultsComeTo(t *testing.T) {
 		if got := refusalOf(t, out); got != row.grpc {
 			t.Errorf("%s: got %q, want %q", name, got, row.grpc)
 		}
+		for _, h := range out.GetDeniedResponse().GetHeaders() {
+			if len(h.GetHeader().GetValue()) > 4<<10 {
+				t.Errorf("%s: %s has %d bytes", name, h.GetHeader().GetKey(), len(h.GetHeader().GetValue()))
+			}
+		}
 		web := check(t, s, ask("POST", unaryCall, "authorization", "Bearer a"))
 		if got := refusalOf(t, web); row.http != "" && got != row.http {
 			t.Errorf("%s: got %q, want %q", name, got, row.http)
@@ -451,6 +458,60 @@ func TestResponseHeaderIsTheClientsAndNotEnvoys(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
+}
+
+func TestARefusalIsNotKeptByAnybody(t *testing.T) {
+	t.Parallel()
+	auth, err := interceptor.NewSessionAuth(func(ctx context.Context, _ string, _ http.Header) (*struct{}, error) {
+		_ = grpc.SetHeader(ctx, grpcmd.Pairs("x-of-envoy", "a")) // there is no call of the client's to set it on
+		return nil, interceptor.SetResponseHeader(ctx, http.Header{"Cache-Control": {"public"}, "X-Content-Type-Options": {"other"}})
+	}, func(context.Context, *struct{}) (*authcontext.AuthContext, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var header grpcmd.MD
+	out, err := dialCheck(t, newServer(t, auth)).Check(t.Context(), ask("GET", "/", "authorization", "Bearer a"), grpc.Header(&header))
+	if err != nil || len(header["x-of-envoy"]) > 0 {
+		t.Errorf("Envoy gets %v, %v", header, err)
+	}
+	got := map[string][]string{}
+	for _, h := range out.GetDeniedResponse().GetHeaders() {
+		got[h.GetHeader().GetKey()] = append(got[h.GetHeader().GetKey()], h.GetHeader().GetValue())
+	}
+	for name, want := range map[string]string{"cache-control": "no-store", "x-content-type-options": "nosniff"} {
+		if !slices.Equal(got[name], []string{want}) {
+			t.Errorf("%s: %q", name, got[name])
+		}
+	}
+}
+
+func TestServeWaitsForNobodyForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var o owner
+		listener := bufconn.Listen(1 << 16)
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- newServer(t, newAuth(t, &o)).Serve(ctx, listener) }()
+		conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := watch.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		cancel()
+		if err := <-served; err != nil || time.Since(start) != 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
 }
 
 func TestASlowVerifier(t *testing.T) {
