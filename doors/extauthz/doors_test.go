@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -162,9 +163,7 @@ func TestEnvoyAnswersAsTheOtherDoors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, values := range c.Header {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, c.Header)
 		answer, err := f.web.Do(r)
 		if err != nil {
 			t.Fatal(err)

@@ -38,7 +38,7 @@ echo "$2"
 i=0
 while [ $i -lt 120 ]; do sleep 1 >/dev/null 2>&1 & wait $!; i=$((i + 1)); done
 `
-			if err := os.WriteFile(program, []byte(text), 0o700); err != nil { //nolint:gosec // it is run
+			if err := os.WriteFile(program, []byte(text), 0o700); err != nil {
 				t.Fatal(err)
 			}
 			out := &output{said: make(chan struct{})}
@@ -52,7 +52,7 @@ while [ $i -lt 120 ]; do sleep 1 >/dev/null 2>&1 & wait $!; i=$((i + 1)); done
 			if ended != "ended\n" || said != "" {
 				t.Errorf("it says %q, and %q", out.String(), said)
 			}
-			if configuration, err := os.ReadFile(file); err != nil || string(configuration) != "a: b" { //nolint:gosec // in the test's directory
+			if configuration, err := os.ReadFile(file); err != nil || string(configuration) != "a: b" {
 				t.Errorf("its configuration is %q, %v", configuration, err)
 			}
 		})
