@@ -18,10 +18,12 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	grpcmd "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
@@ -118,6 +120,14 @@ func TestWhatTheUpstreamGets(t *testing.T) {
 			}
 		}
 	})
+	t.Run("and so it is where nobody calls", func(t *testing.T) {
+		removed := check(t, newServer(t, newAuth(t, &o, interceptor.WithOptionalAuth())), ask("GET", "/")).GetOkResponse().GetHeadersToRemove()
+		for _, name := range []string{"x-auth-subject", "x-auth-type", "x-auth-roles"} {
+			if !slices.Contains(removed, name) {
+				t.Errorf("%s is left", name)
+			}
+		}
+	})
 	t.Run("nobody is told as nobody", func(t *testing.T) {
 		s := newServer(t, newAuth(t, &o, interceptor.WithOptionalAuth()))
 		in := ask("GET", "/", "x-auth-subject", "eve", "x.auth.subject", "eve")
@@ -152,7 +162,7 @@ func TestSkipped(t *testing.T) {
 		"POST /pkg.Service/Open": true, "GET /pkg.Service/Open?message=a": true, "POST /open.Service/Any": true,
 
 		"GET /": false, "GET /healthz/": false, "GET /healthz/a": false, "GET //healthz": false, "GET /a/../healthz": false, "GET /%68ealthz": false,
-		"GET /healthz;a": false, "GET /healthz#a": false, "GET /healthz\\": false, "GET /HEALTHZ": false, "GET healthz": false, "GET /healthz\x00": false,
+		"GET /healthz;a": false, "GET /healthz#a": false, "GET /healthz\\": false, "GET /assets/\u00e9": false, "GET /assets/\u2025/secret": false, "GET /assets/a\x7f": false, "GET /HEALTHZ": false, "GET healthz": false, "GET /healthz\x00": false,
 		"POST /assets/a": false, "get /assets/a": false, "GET /assets": false, "GET /assets/../secret": false, "GET /assets/./a": false, "GET /assets//a": false,
 		"GET /assets/..%2fsecret": false, "GET /assets/%2e%2e/secret": false, "GET /assets/..;/secret": false, `GET /assets/..\secret`: false,
 		"CONNECT /healthz": false, "GET /hooks/a": false, "POST /hooks/a/b": false, "GET http://a/healthz": false, "GET *": false,
@@ -296,6 +306,22 @@ func TestHostileChecks(t *testing.T) {
 		})
 	}
 	t.Run("nil", func(t *testing.T) { refusalOf(t, check(t, s, nil)) })
+	t.Run("a refusal is in the protocol of the client, however early", func(t *testing.T) {
+		long := strings.Repeat("b", 1<<20)
+		both := askRaw("POST", unaryCall, "content-type", grpcType)
+		both.GetAttributes().GetRequest().GetHttp().Headers = map[string]string{"a": "b"}
+		for range 20 { // a map has no order
+			for _, in := range []*authv3.CheckRequest{
+				ask("POST", unaryCall, "content-type", grpcType, ":authority", "evil"), askRaw("POST", unaryCall, ":path", "/b", "Content-Type", grpcType),
+				ask("POST", unaryCall, "content-type", grpcType, "a", long), askRaw("POST", unaryCall, "a", long, "content-type", grpcType),
+				askRaw("POST", unaryCall, append(slices.Repeat([]string{"a", "b"}, 1000), "content-type", grpcType, "authorization", "x,y")...), both,
+			} {
+				if got := refusalOf(t, check(t, s, in)); !strings.HasPrefix(got, "OK|application/grpc|") {
+					t.Fatal(got)
+				}
+			}
+		}
+	})
 }
 
 func TestPagesOfOthers(t *testing.T) {
@@ -361,6 +387,11 @@ func TestWhatFaultsComeTo(t *testing.T) {
 		out := check(t, s, ask("POST", unaryCall, "content-type", grpcType, "authorization", "Bearer a"))
 		if got := refusalOf(t, out); got != row.grpc {
 			t.Errorf("%s: got %q, want %q", name, got, row.grpc)
+		}
+		for _, h := range out.GetDeniedResponse().GetHeaders() {
+			if len(h.GetHeader().GetValue()) > 4<<10 {
+				t.Errorf("%s: %s has %d bytes", name, h.GetHeader().GetKey(), len(h.GetHeader().GetValue()))
+			}
 		}
 		web := check(t, s, ask("POST", unaryCall, "authorization", "Bearer a"))
 		if got := refusalOf(t, web); row.http != "" && got != row.http {
@@ -429,6 +460,60 @@ func TestResponseHeaderIsTheClientsAndNotEnvoys(t *testing.T) {
 	}
 }
 
+func TestARefusalIsNotKeptByAnybody(t *testing.T) {
+	t.Parallel()
+	auth, err := interceptor.NewSessionAuth(func(ctx context.Context, _ string, _ http.Header) (*struct{}, error) {
+		_ = grpc.SetHeader(ctx, grpcmd.Pairs("x-of-envoy", "a")) // there is no call of the client's to set it on
+		return nil, interceptor.SetResponseHeader(ctx, http.Header{"Cache-Control": {"public"}, "X-Content-Type-Options": {"other"}})
+	}, func(context.Context, *struct{}) (*authcontext.AuthContext, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var header grpcmd.MD
+	out, err := dialCheck(t, newServer(t, auth)).Check(t.Context(), ask("GET", "/", "authorization", "Bearer a"), grpc.Header(&header))
+	if err != nil || len(header["x-of-envoy"]) > 0 {
+		t.Errorf("Envoy gets %v, %v", header, err)
+	}
+	got := map[string][]string{}
+	for _, h := range out.GetDeniedResponse().GetHeaders() {
+		got[h.GetHeader().GetKey()] = append(got[h.GetHeader().GetKey()], h.GetHeader().GetValue())
+	}
+	for name, want := range map[string]string{"cache-control": "no-store", "x-content-type-options": "nosniff"} {
+		if !slices.Equal(got[name], []string{want}) {
+			t.Errorf("%s: %q", name, got[name])
+		}
+	}
+}
+
+func TestServeWaitsForNobodyForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var o owner
+		listener := bufconn.Listen(1 << 16)
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- newServer(t, newAuth(t, &o)).Serve(ctx, listener) }()
+		conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := watch.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		cancel()
+		if err := <-served; err != nil || time.Since(start) != 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
 func TestASlowVerifier(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -491,6 +576,20 @@ func TestServe(t *testing.T) {
 		t.Error("the Check under way is not answered")
 	}
 	<-stopped
+}
+
+func TestServeWhoseContextHasEndedReturns(t *testing.T) {
+	t.Parallel()
+	var o owner
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	listener := listen(t, socket(t))
+	if err := newServer(t, newAuth(t, &o)).Serve(ctx, listener); err != nil {
+		t.Error(err)
+	}
+	if _, err := listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener is not closed: %v", err)
+	}
 }
 
 func TestServeEndsWithItsListener(t *testing.T) {

@@ -202,7 +202,9 @@ func newFront(t testing.TB, s authv3.AuthorizationServer, pairs ...string) *fron
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	f.web = &http.Client{Transport: transport}
-	if _, err := f.rpc.EmptyCall(ctx, &grpc_testing.Empty{}, grpc.WaitForReady(true)); err != nil {
+	up, cancelUp := context.WithTimeout(t.Context(), 3*startTimeout)
+	defer cancelUp()
+	if _, err := f.rpc.EmptyCall(up, &grpc_testing.Empty{}, grpc.WaitForReady(true)); err != nil {
 		t.Fatalf("a method that is skipped: %v", err)
 	}
 	return f

@@ -38,6 +38,9 @@ func read(in *authv3.CheckRequest) (*request, *refusal.Refusal) {
 	q := &request{method: attributes.GetMethod()}
 	q.path, _, _ = strings.Cut(attributes.GetPath(), "?")
 	refused := q.readHeader(attributes)
+	if refused != nil { // before it came to what tells the protocol, perhaps
+		q.header = map[string][]string{contentTypeKey: find(attributes, contentTypeKey), transcodedKey: find(attributes, transcodedKey)}
+	}
 	q.speaks = protocolOf(q.header[contentTypeKey])
 	if len(q.header[transcodedKey]) > 0 {
 		q.speaks = speaksHTTP // to Envoy, which has made gRPC of it, and makes no JSON of a refusal
@@ -60,13 +63,13 @@ func read(in *authv3.CheckRequest) (*request, *refusal.Refusal) {
 // they came.
 func (q *request) readHeader(attributes *authv3.AttributeContext_HttpRequest) *refusal.Refusal {
 	joined, raw := attributes.GetHeaders(), attributes.GetHeaderMap().GetHeaders()
-	q.header = make(map[string][]string, len(joined)+len(raw)+1)
 	if len(joined) > 0 && len(raw) > 0 {
 		return refusal.AmbiguousCredentials // Envoy sends one of the two
 	}
 	if len(joined)+len(raw) > maxNames {
 		return refusal.InvalidSession
 	}
+	q.header = make(map[string][]string, len(joined)+len(raw)+1)
 	space := make([]string, len(joined)+len(raw)) // one allocation for nearly all values
 	size := 0
 	add := func(key, value string) *refusal.Refusal {
@@ -100,6 +103,22 @@ func (q *request) readHeader(attributes *authv3.AttributeContext_HttpRequest) *r
 		}
 		if refused := add(h.GetKey(), value); refused != nil {
 			return refused
+		}
+	}
+	return nil
+}
+
+// find returns a value of a header, of which there may be others; nil for none.
+func find(attributes *authv3.AttributeContext_HttpRequest, name string) []string {
+	for key, value := range attributes.GetHeaders() {
+		if strings.EqualFold(key, name) {
+			return []string{value}
+		}
+	}
+	for _, h := range attributes.GetHeaderMap().GetHeaders() {
+		if strings.EqualFold(h.GetKey(), name) {
+			value, _ := valueOf(h)
+			return []string{value}
 		}
 	}
 	return nil

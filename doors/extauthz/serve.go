@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"net"
 	"time"
 
@@ -39,5 +40,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, opts ...grpc.
 	hurry := time.AfterFunc(stopTimeout, server.Stop)
 	defer hurry.Stop()
 	server.GracefulStop()
-	return <-served
+	if err := <-served; !errors.Is(err, grpc.ErrServerStopped) { // before it began
+		return err
+	}
+	return nil
 }

