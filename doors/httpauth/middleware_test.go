@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -109,7 +110,7 @@ func TestWhatAHandlerDoesNotSee(t *testing.T) {
 	server := httptest.NewServer(protect(t, newAuth(t, &o), who, httpauth.WithSkipPatterns("/open")))
 	defer server.Close()
 	for _, path := range []string{"/", "/open"} {
-		for _, name := range []string{"X-Auth-Subject", "x_auth_subject", "X.Auth.Roles", "Grpcgateway-X-Auth-Subject", "grpcgateway_x-auth_roles", "X-Auth-Anything"} {
+		for _, name := range []string{"X-Auth-Subject", "x_auth_subject", "X.Auth.Roles", "Grpcgateway-X-Auth-Subject", "grpcgateway_x-auth_roles", "Grpc-Metadata-X-Auth-Subject", "X-Auth-Anything"} {
 			a := get(t, server, path, append(bearer(token), name, "eve", "X-Other", "kept")...)
 			s := a.seen(t)
 			for got := range s.Header {
@@ -121,6 +122,51 @@ func TestWhatAHandlerDoesNotSee(t *testing.T) {
 				t.Errorf("%s: what else there was is gone: %v", path, s.Header)
 			}
 		}
+	}
+}
+
+// TestATrailerTellsNoIdentity, whether it was announced or not.
+func TestATrailerTellsNoIdentity(t *testing.T) {
+	var o authtest.Owner
+	token := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	read := map[string]func(*http.Request){
+		"/read":         func(r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) },
+		"/skipped/read": func(r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) },
+		"/close":        func(r *http.Request) { _ = r.Body.Close() },
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, len(r.Trailer["X-Auth-Subject"]))
+		_, announced := r.Trailer["X-Auth-Subject"]
+		read[r.URL.Path](r)
+		fmt.Fprint(w, announced, r.Trailer["X-Auth-Subject"], r.Trailer["X_auth_roles"], r.Trailer["X-Sum"])
+	})
+	door := protect(t, newAuth(t, &o), handler, httpauth.WithSkipPatterns("/skipped/"))
+	overEach(t, func(t *testing.T, serve func(http.Handler) *httptest.Server) {
+		server := serve(door)
+		for path := range read {
+			r := newRequest(t, http.MethodPost, server.URL+path, struct{ io.Reader }{strings.NewReader("x")}, bearer(token)...)
+			r.Trailer = http.Header{"X-Auth-Subject": {"eve"}, "X_auth_roles": {"admin"}, "X-Sum": {"1"}}
+			if a := do(t, server, r); a.body != "0false [] [] [1]" && (path != "/close" || a.body != "0false [] [] []") { // of what HTTP/2 closes, none is read
+				t.Errorf("%s: %d %q", path, a.StatusCode, a.body)
+			}
+		}
+	})
+	plain := httptest.NewServer(door)
+	defer plain.Close()
+	for path := range read {
+		request := "POST " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + token +
+			"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Auth-Subject: eve\r\n\r\n"
+		conn, err := net.Dial("tcp", plain.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); err != nil || !strings.Contains(string(got), "0false [] [] []") {
+			t.Errorf("%s, not announced: %s, %v", path, got, err)
+		}
+		_ = conn.Close()
 	}
 }
 
