@@ -30,6 +30,7 @@ type exchange struct {
 	watched   atomic.Bool  // outlast has succeeded
 	written   atomic.Int64 // bytes of the body
 	committed atomic.Bool  // the response has begun
+	cookie    bool         // a Set-Cookie was handed back
 	undecide  func()       // has the rules decide no more; nil: they do not
 
 	mu       sync.Mutex
@@ -172,6 +173,15 @@ func (x *exchange) close() error {
 	return x.failure
 }
 
+// keepPrivate has no shared cache store a response that is about to begin, whatever its handler
+// thinks of that, with a cookie that is one caller's.
+func (x *exchange) keepPrivate() {
+	if x.cookie && !x.committed.Load() {
+		x.writer.Header().Add("Cache-Control", "private")
+		x.cookie = false
+	}
+}
+
 // abort has the client know that the response is not all of it, or, if there is none, why.
 func (x *exchange) abort(realm string, ended error) {
 	if x.committed.Load() {
@@ -180,5 +190,6 @@ func (x *exchange) abort(realm string, ended error) {
 	header := x.writer.Header()
 	header.Del("Content-Encoding")
 	header.Del("ETag")
+	header.Del("Last-Modified")
 	refuse(x.writer, realm, ended)
 }

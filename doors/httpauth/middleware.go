@@ -34,7 +34,8 @@ var (
 //   - x-auth-* headers, by which services tell each other identities, are gone, in any
 //     spelling and in the trailer, too, and so is the secret of a GatewayAuth.
 //   - What a verification handed back with interceptor.SetResponseHeader, such as a refreshed
-//     cookie, is in the header of the response already, that of a refusal included.
+//     cookie, is in the header of the response already, that of a refusal included. With a
+//     Set-Cookie there is a "Cache-Control: private", beside the handler's own.
 //
 // Any other request is refused; see the package's documentation. A panic of the handler passes
 // through.
@@ -176,6 +177,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 			refuse(w, d.realm, err)
 			return
 		}
+		x.cookie = found.ResponseHeader["Set-Cookie"] != nil
 		x.session, header = found.Session, found.HandlerHeader(header)
 	}
 	x.base = x.session.NewContext(&x.call)
@@ -189,6 +191,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	r2.Header = header
 	d.hideTrailer(r2)
 	next.ServeHTTP(x.responseWriter(), r2)
+	x.keepPrivate()
 	if ended := x.finish(); ended != nil {
 		x.abort(d.realm, ended)
 	}

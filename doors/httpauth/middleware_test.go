@@ -27,6 +27,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/authz"
+	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/doors/httpauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
@@ -272,6 +273,43 @@ func TestWhatACallbackHandsBackReachesItsCaller(t *testing.T) {
 	refused = true
 	if got := fmt.Sprint(get(t, server, "/", bearer("x")...).Header["Set-Cookie"]); got != "[sid=1; Path=/ b=2]" {
 		t.Errorf("it is refused with %s", got)
+	}
+}
+
+// TestACookieThatIsHandedBackIsInNoSharedCache, whatever its handler says of what it answers.
+func TestACookieThatIsHandedBackIsInNoSharedCache(t *testing.T) {
+	auth, err := interceptor.NewSessionAuth(func(ctx context.Context, token string, _ http.Header) (string, error) {
+		return token, interceptor.SetResponseHeader(ctx, http.Header{token: {"sid=1"}})
+	}, func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+		return &authcontext.AuthContext{Subject: s}, nil
+	}, interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answers := range map[string]func(http.ResponseWriter){
+		"nothing":            func(http.ResponseWriter) {},
+		"a body":             func(w http.ResponseWriter) { fmt.Fprint(w, "x") },
+		"a status":           func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+		"two of them":        func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints); w.WriteHeader(http.StatusOK) },
+		"what it flushes":    func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
+		"what is not little": func(w http.ResponseWriter) { _, _ = w.Write(make([]byte, 10_000)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_ = auth.ForgetAll(t.Context())
+			server := httptest.NewServer(protect(t, auth, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Cache-Control", "public, max-age=60")
+				answers(w)
+			})))
+			defer server.Close()
+			for i, want := range []string{"[public, max-age=60 private]", "[public, max-age=60]"} {
+				if got := fmt.Sprint(get(t, server, "/", bearer("Set-Cookie")...).Header["Cache-Control"]); got != want {
+					t.Errorf("%d: %s, want %s", i, got, want)
+				}
+			}
+			if got := fmt.Sprint(get(t, server, "/", bearer("X-Else")...).Header["Cache-Control"]); got != "[public, max-age=60]" {
+				t.Errorf("without a cookie: %s", got)
+			}
+		})
 	}
 }
 
