@@ -371,6 +371,10 @@ func TestSkippedAndNamedRequests(t *testing.T) {
 		"GET /static/..%2fadmin/":    {"401", "403", "403"},
 		"GET /static/..%5cadmin/":    {"401", "403", "403"},
 		"GET /static//admin/":        {"401", "403", "403"},
+		"GET /static/..;/admin/":     {"401", "403", "403"}, // ".." to servlets
+		"GET /static/.%2e;a=b/x":     {"401", "403", "403"},
+		"GET /static/.;/a.js":        {"401", "403", "403"},
+		"GET /static/a;b=c/...;/.x;": {"nobody", "nobody", "nobody"},
 		"GET /admin/../static/a.js":  {"401", "403", "403"},
 		"GET //static/a.js":          {"401", "403", "403"},
 		"GET /static/a%2fb":          {"nobody", "nobody", "nobody"},
