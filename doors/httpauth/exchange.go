@@ -2,6 +2,7 @@ package httpauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -95,6 +96,9 @@ func (x *exchange) ending() *cancellable {
 	return c
 }
 
+// errReturned is for those who go on to use a writer after its handler.
+var errReturned = errors.New("httpauth: the handler has returned")
+
 // outlast has the session watched from now on. It returns why it has ended, or could not be
 // watched.
 func (x *exchange) outlast() error {
@@ -103,8 +107,11 @@ func (x *exchange) outlast() error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.failure != nil || x.watched.Load() || x.finished {
+	switch {
+	case x.failure != nil || x.watched.Load():
 		return x.failure
+	case x.finished:
+		return errReturned
 	}
 	// Not for the request's context: that of a hijacked connection ends before it.
 	ctx, err := x.session.Watch(context.WithoutCancel(x))
