@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -87,14 +88,16 @@ func (g *guard) authentication(ctx context.Context, header http.Header) (Authent
 // [Authenticator.StreamServerInterceptor] describes.
 //
 // All methods may be called on a nil Session, that of nobody, which never ends. They are
-// safe for concurrent use, but nothing else must be called after Close, Check excepted.
+// safe for concurrent use.
 type Session struct {
 	renewable authcontext.Renewable
 	guard     *guard
 	id        *identity
-	request   *request
 	before    uint64 // by the clock of the way
 	watch     atomic.Pointer[streams.Watch]
+
+	mu      sync.Mutex
+	request *request // nil: closed
 }
 
 // errWatched is for a door that watches a session twice.
@@ -119,9 +122,12 @@ func (s *Session) Watch(ctx context.Context) (context.Context, error) {
 	if s == nil || s.guard.unbounded {
 		return s.NewContext(ctx), nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.request == nil || s.watch.Load() != nil {
 		return nil, errWatched
 	}
+	s.request.done = false // what names sessions may go on to read it when it was abandoned
 	session, refused := s.guard.way.watched(ctx, s.request)
 	if refused != nil {
 		return nil, refused
@@ -169,18 +175,18 @@ func (s *Session) Check() error {
 
 // Close ends what Watch began, when the answer has been given. It returns why the session
 // has ended, which does not change any more; nil if it has not. It may be called more than
-// once, though not at the same time, and need not be if Watch was not.
+// once, and need not be if Watch was not.
 func (s *Session) Close() error {
 	if s == nil {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if w := s.watch.Load(); w != nil {
 		return w.Close()
 	}
-	if s.request != nil {
-		s.request.release()
-		s.request = nil
-	}
+	s.request.release()
+	s.request = nil
 	return nil
 }
 

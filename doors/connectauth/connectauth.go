@@ -115,7 +115,11 @@ func (s *sessions) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 				return nil, wireError(err)
 			}
 		}
-		return next(ctx, request)
+		response, err := next(ctx, request)
+		if err == nil && request.HTTPMethod() == http.MethodGet && back["Set-Cookie"] != nil {
+			response.Header().Add("Cache-Control", "private") // whatever its handler thinks of shared caches
+		}
+		return response, err
 	}
 }
 

@@ -190,6 +190,9 @@ func TestWhatACallbackHandsBackReachesItsCaller(t *testing.T) {
 				if cookies := fmt.Sprint(got.header["Set-Cookie"]); cookies != "[sid=1; Path=/ b=2]" || (got.err != nil) != refused {
 					t.Errorf("%s, refused %t: %s, %v", kind, refused, cookies, got.err)
 				}
+				if !refused && kind == "unary" && strings.HasSuffix(t.Name(), "GET") && fmt.Sprint(got.header["Cache-Control"]) != "[public private]" {
+					t.Errorf("a shared cache may store the cookie: %v", got.header["Cache-Control"])
+				}
 			}
 		})
 	}

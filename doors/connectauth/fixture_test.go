@@ -61,7 +61,9 @@ func (s *service) look(ctx context.Context, header http.Header) {
 
 func (s *service) unary(ctx context.Context, r *connect.Request[grpc_testing.SimpleRequest]) (*connect.Response[grpc_testing.SimpleResponse], error) {
 	s.look(ctx, r.Header())
-	return connect.NewResponse(&grpc_testing.SimpleResponse{Username: subject(ctx)}), nil
+	response := connect.NewResponse(&grpc_testing.SimpleResponse{Username: subject(ctx)})
+	response.Header().Set("Cache-Control", "public")
+	return response, nil
 }
 
 func who(ctx context.Context) *grpc_testing.StreamingOutputCallResponse {

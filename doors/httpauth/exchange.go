@@ -2,6 +2,7 @@ package httpauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ type exchange struct {
 	watched   atomic.Bool  // outlast has succeeded
 	written   atomic.Int64 // bytes of the body
 	committed atomic.Bool  // the response has begun
+	cookie    bool         // a Set-Cookie was handed back
 	undecide  func()       // has the rules decide no more; nil: they do not
 
 	mu       sync.Mutex
@@ -94,6 +96,9 @@ func (x *exchange) ending() *cancellable {
 	return c
 }
 
+// errReturned is for those who go on to use a writer after its handler.
+var errReturned = errors.New("httpauth: the handler has returned")
+
 // outlast has the session watched from now on. It returns why it has ended, or could not be
 // watched.
 func (x *exchange) outlast() error {
@@ -102,8 +107,11 @@ func (x *exchange) outlast() error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.failure != nil || x.watched.Load() || x.finished {
+	switch {
+	case x.failure != nil || x.watched.Load():
 		return x.failure
+	case x.finished:
+		return errReturned
 	}
 	// Not for the request's context: that of a hijacked connection ends before it.
 	ctx, err := x.session.Watch(context.WithoutCancel(x))
@@ -172,6 +180,15 @@ func (x *exchange) close() error {
 	return x.failure
 }
 
+// keepPrivate has no shared cache store a response that is about to begin, whatever its handler
+// thinks of that, with a cookie that is one caller's.
+func (x *exchange) keepPrivate() {
+	if x.cookie && !x.committed.Load() {
+		x.writer.Header().Add("Cache-Control", "private")
+		x.cookie = false
+	}
+}
+
 // abort has the client know that the response is not all of it, or, if there is none, why.
 func (x *exchange) abort(realm string, ended error) {
 	if x.committed.Load() {
@@ -180,5 +197,6 @@ func (x *exchange) abort(realm string, ended error) {
 	header := x.writer.Header()
 	header.Del("Content-Encoding")
 	header.Del("ETag")
+	header.Del("Last-Modified")
 	refuse(x.writer, realm, ended)
 }

@@ -32,9 +32,10 @@ var (
 //     like, and a peer.Peer as gRPC's has it, with the TLS state. Nobody's, which
 //     interceptor.WithOptionalAuth allows, carries none.
 //   - x-auth-* headers, by which services tell each other identities, are gone, in any
-//     spelling, and so is the secret of a GatewayAuth.
+//     spelling and in the trailer, too, and so is the secret of a GatewayAuth.
 //   - What a verification handed back with interceptor.SetResponseHeader, such as a refreshed
-//     cookie, is in the header of the response already, that of a refusal included.
+//     cookie, is in the header of the response already, that of a refusal included. With a
+//     Set-Cookie there is a "Cache-Control: private", beside the handler's own.
 //
 // Any other request is refused; see the package's documentation. A panic of the handler passes
 // through.
@@ -176,6 +177,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 			refuse(w, d.realm, err)
 			return
 		}
+		x.cookie = found.ResponseHeader["Set-Cookie"] != nil
 		x.session, header = found.Session, found.HandlerHeader(header)
 	}
 	x.base = x.session.NewContext(&x.call)
@@ -187,7 +189,9 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	}
 	r2 := r.WithContext(x) //nolint:contextcheck // it is made of the request's
 	r2.Header = header
+	d.hideTrailer(r2)
 	next.ServeHTTP(x.responseWriter(), r2)
+	x.keepPrivate()
 	if ended := x.finish(); ended != nil {
 		x.abort(d.realm, ended)
 	}
@@ -215,12 +219,13 @@ func (x *exchange) admit(d *door, r *http.Request, fullMethod string) error {
 // unseen returns a request that was not authenticated as its handler may see it.
 func (d *door) unseen(r *http.Request) *http.Request {
 	header := d.authn.HandlerHeader(r.Header)
-	if len(header) == len(r.Header) {
+	if len(header) == len(r.Header) && r.Trailer == nil && r.ContentLength >= 0 { // nor a trailer that was not announced
 		return r
 	}
 	r2 := new(http.Request)
 	*r2 = *r
 	r2.Header = header
+	d.hideTrailer(r2)
 	return r2
 }
 

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -26,6 +27,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
 	"github.com/grpc-sessionauth/sessionauth/authz"
+	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/doors/httpauth"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
@@ -109,7 +111,7 @@ func TestWhatAHandlerDoesNotSee(t *testing.T) {
 	server := httptest.NewServer(protect(t, newAuth(t, &o), who, httpauth.WithSkipPatterns("/open")))
 	defer server.Close()
 	for _, path := range []string{"/", "/open"} {
-		for _, name := range []string{"X-Auth-Subject", "x_auth_subject", "X.Auth.Roles", "Grpcgateway-X-Auth-Subject", "grpcgateway_x-auth_roles", "X-Auth-Anything"} {
+		for _, name := range []string{"X-Auth-Subject", "x_auth_subject", "X.Auth.Roles", "Grpcgateway-X-Auth-Subject", "grpcgateway_x-auth_roles", "Grpc-Metadata-X-Auth-Subject", "X-Auth-Anything"} {
 			a := get(t, server, path, append(bearer(token), name, "eve", "X-Other", "kept")...)
 			s := a.seen(t)
 			for got := range s.Header {
@@ -121,6 +123,51 @@ func TestWhatAHandlerDoesNotSee(t *testing.T) {
 				t.Errorf("%s: what else there was is gone: %v", path, s.Header)
 			}
 		}
+	}
+}
+
+// TestATrailerTellsNoIdentity, whether it was announced or not.
+func TestATrailerTellsNoIdentity(t *testing.T) {
+	var o authtest.Owner
+	token := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	read := map[string]func(*http.Request){
+		"/read":         func(r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) },
+		"/skipped/read": func(r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) },
+		"/close":        func(r *http.Request) { _ = r.Body.Close() },
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, len(r.Trailer["X-Auth-Subject"]))
+		_, announced := r.Trailer["X-Auth-Subject"]
+		read[r.URL.Path](r)
+		fmt.Fprint(w, announced, r.Trailer["X-Auth-Subject"], r.Trailer["X_auth_roles"], r.Trailer["X-Sum"])
+	})
+	door := protect(t, newAuth(t, &o), handler, httpauth.WithSkipPatterns("/skipped/"))
+	overEach(t, func(t *testing.T, serve func(http.Handler) *httptest.Server) {
+		server := serve(door)
+		for path := range read {
+			r := newRequest(t, http.MethodPost, server.URL+path, struct{ io.Reader }{strings.NewReader("x")}, bearer(token)...)
+			r.Trailer = http.Header{"X-Auth-Subject": {"eve"}, "X_auth_roles": {"admin"}, "X-Sum": {"1"}}
+			if a := do(t, server, r); a.body != "0false [] [] [1]" && (path != "/close" || a.body != "0false [] [] []") { // of what HTTP/2 closes, none is read
+				t.Errorf("%s: %d %q", path, a.StatusCode, a.body)
+			}
+		}
+	})
+	plain := httptest.NewServer(door)
+	defer plain.Close()
+	for path := range read {
+		request := "POST " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer " + token +
+			"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Auth-Subject: eve\r\n\r\n"
+		conn, err := net.Dial("tcp", plain.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); err != nil || !strings.Contains(string(got), "0false [] [] []") {
+			t.Errorf("%s, not announced: %s, %v", path, got, err)
+		}
+		_ = conn.Close()
 	}
 }
 
@@ -229,6 +276,43 @@ func TestWhatACallbackHandsBackReachesItsCaller(t *testing.T) {
 	}
 }
 
+// TestACookieThatIsHandedBackIsInNoSharedCache, whatever its handler says of what it answers.
+func TestACookieThatIsHandedBackIsInNoSharedCache(t *testing.T) {
+	auth, err := interceptor.NewSessionAuth(func(ctx context.Context, token string, _ http.Header) (string, error) {
+		return token, interceptor.SetResponseHeader(ctx, http.Header{token: {"sid=1"}})
+	}, func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+		return &authcontext.AuthContext{Subject: s}, nil
+	}, interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answers := range map[string]func(http.ResponseWriter){
+		"nothing":            func(http.ResponseWriter) {},
+		"a body":             func(w http.ResponseWriter) { fmt.Fprint(w, "x") },
+		"a status":           func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+		"two of them":        func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints); w.WriteHeader(http.StatusOK) },
+		"what it flushes":    func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
+		"what is not little": func(w http.ResponseWriter) { _, _ = w.Write(make([]byte, 10_000)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_ = auth.ForgetAll(t.Context())
+			server := httptest.NewServer(protect(t, auth, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Cache-Control", "public, max-age=60")
+				answers(w)
+			})))
+			defer server.Close()
+			for i, want := range []string{"[public, max-age=60 private]", "[public, max-age=60]"} {
+				if got := fmt.Sprint(get(t, server, "/", bearer("Set-Cookie")...).Header["Cache-Control"]); got != want {
+					t.Errorf("%d: %s, want %s", i, got, want)
+				}
+			}
+			if got := fmt.Sprint(get(t, server, "/", bearer("X-Else")...).Header["Cache-Control"]); got != "[public, max-age=60]" {
+				t.Errorf("without a cookie: %s", got)
+			}
+		})
+	}
+}
+
 func TestPagesOfOthers(t *testing.T) {
 	var o authtest.Owner
 	token := o.SignIn(authcontext.AuthContext{Subject: "ada"})
@@ -287,6 +371,10 @@ func TestSkippedAndNamedRequests(t *testing.T) {
 		"GET /static/..%2fadmin/":    {"401", "403", "403"},
 		"GET /static/..%5cadmin/":    {"401", "403", "403"},
 		"GET /static//admin/":        {"401", "403", "403"},
+		"GET /static/..;/admin/":     {"401", "403", "403"}, // ".." to servlets
+		"GET /static/.%2e;a=b/x":     {"401", "403", "403"},
+		"GET /static/.;/a.js":        {"401", "403", "403"},
+		"GET /static/a;b=c/...;/.x;": {"nobody", "nobody", "nobody"},
 		"GET /admin/../static/a.js":  {"401", "403", "403"},
 		"GET //static/a.js":          {"401", "403", "403"},
 		"GET /static/a%2fb":          {"nobody", "nobody", "nobody"},

@@ -48,8 +48,8 @@ func newConfig(opts []Option) config {
 // "/{$}". Their handlers find no identity, and no x-auth-* headers either. By default none is
 // skipped. A pattern with a host makes the constructor fail, as the client chooses that.
 //
-// A path that can be read in two ways is not skipped: one with dot segments, empty segments or
-// backslashes, however they are encoded.
+// A path that can be read in two ways is not skipped: one with dot segments, with parameters or without, empty
+// segments or backslashes, however they are encoded.
 func WithSkipPatterns(patterns ...string) Option {
 	patterns = slices.Clone(patterns)
 	return optionFunc(func(c *config) { c.skip = slices.Concat(c.skip, patterns) })

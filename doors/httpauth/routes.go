@@ -98,5 +98,6 @@ func isPlain(decoded string) bool {
 	if clean != "/" && strings.HasSuffix(decoded, "/") {
 		clean += "/"
 	}
-	return clean == decoded && !strings.ContainsAny(decoded, "\\\x00")
+	return clean == decoded && !strings.ContainsAny(decoded, "\\\x00") &&
+		!strings.Contains(decoded, "/..;") && !strings.Contains(decoded, "/.;") // dot segments to servlets
 }

@@ -52,6 +52,7 @@ func (w response) WriteHeader(code int) {
 		return // for the refusal
 	}
 	if code >= http.StatusOK || code == http.StatusSwitchingProtocols {
+		w.keepPrivate()
 		w.committed.Store(true)
 	}
 	w.writer.WriteHeader(code)
@@ -59,6 +60,7 @@ func (w response) WriteHeader(code int) {
 
 // Write implements [http.ResponseWriter].
 func (w response) Write(p []byte) (int, error) {
+	w.keepPrivate()
 	if w.written.Add(int64(len(p))) > announced || w.watched.Load() {
 		if err := w.commit(); err != nil {
 			return 0, err
@@ -73,6 +75,7 @@ func (w response) Unwrap() http.ResponseWriter { return w.writer }
 
 // FlushError is for [http.ResponseController].
 func (w response) FlushError() error {
+	w.keepPrivate()
 	if err := w.commit(); err != nil {
 		return err
 	}

@@ -7,18 +7,27 @@ import "strings"
 const (
 	// GatewayPrefix is what grpc-gateway puts before the names of HTTP headers.
 	GatewayPrefix = "grpcgateway-"
+	// metadataPrefix is what it takes away from them, to pass the rest on as metadata.
+	metadataPrefix = "grpc-metadata-"
 	// IdentityPrefix begins the names by which services tell each other identities.
 	IdentityPrefix = "x-auth-"
 )
 
 // IsIdentity reports whether a key, in any case, could be read as one of the
 // x-auth-* headers by which services tell each other identities: servers and
-// frameworks take "_" and "." for "-", and grpc-gateway puts a prefix in front.
+// frameworks take "_" and "." for "-", and grpc-gateway puts a prefix in front, or takes
+// another away.
 func IsIdentity(key string) bool {
-	for HasPrefix(key, GatewayPrefix) {
-		key = key[len(GatewayPrefix):]
+	for {
+		switch {
+		case HasPrefix(key, GatewayPrefix):
+			key = key[len(GatewayPrefix):]
+		case HasPrefix(key, metadataPrefix):
+			key = key[len(metadataPrefix):]
+		default:
+			return HasPrefix(key, IdentityPrefix)
+		}
 	}
-	return HasPrefix(key, IdentityPrefix)
 }
 
 // Is reports whether a key, in any case, could be read as the header of this name, which

@@ -29,6 +29,8 @@ func TestKeysThatReadAsAnIdentity(t *testing.T) {
 		"x-auth-subject": true, "X-Auth-Subject": true, "x_auth_subject": true, "x.auth.subject": true, "X_auth.Subject": true,
 		"x-auth-": true, "x-auth-unheard-of": true, "x-auth-subject-bin": true,
 		"grpcgateway-x-auth-subject": true, "Grpcgateway_X.Auth-Subject": true, "grpcgateway-grpcgateway-x-auth-subject": true,
+		"Grpc-Metadata-X-Auth-Subject": true, "grpc_metadata.x-auth-subject": true, "grpcgateway-Grpc-Metadata-Grpcgateway-X-Auth-Subject": true,
+		"grpc-metadata-x-author": false, "grpc-x-auth-subject": false,
 		"x-auth": false, "x-author": false, "xauth-subject": false, "x--auth-subject": false, "y-x-auth-subject": false, "grpcgateway-": false,
 		"grpcgateway-x-auth": false, "grpcgatewayx-auth-subject": false, "": false, "x": false, "\u212a-auth-": false, "x\u2010auth-subject": false,
 	} {
@@ -83,11 +85,15 @@ func TestPlain(t *testing.T) {
 
 // FuzzIdentity: whatever reads as x-auth-* to anyone is found.
 func FuzzIdentity(f *testing.F) {
-	for _, key := range []string{"x-auth-subject", "X_Auth.Subject", "grpcgateway-x-auth-a", "x-author", "xauth-", "x-auth", "g", ""} {
+	for _, key := range []string{"Grpc-Metadata-X-Auth-Subject", "x-auth-subject", "X_Auth.Subject", "grpcgateway-x-auth-a", "x-author", "xauth-", "x-auth", "g", ""} {
 		f.Add(key)
 	}
 	f.Fuzz(func(t *testing.T, key string) {
-		if want := strings.HasPrefix(plain(key), "x-auth-"); headername.IsIdentity(key) != want {
+		read := plain(key)
+		for strings.HasPrefix(read, "grpc-metadata-") {
+			read = plain(strings.TrimPrefix(read, "grpc-metadata-"))
+		}
+		if want := strings.HasPrefix(read, "x-auth-"); headername.IsIdentity(key) != want {
 			t.Errorf("%q: %t", key, !want)
 		}
 	})

@@ -1,0 +1,173 @@
+package interceptor_test
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
+)
+
+// slowNames names sessions by their tokens, and waits at "slow" while it is held.
+type slowNames struct {
+	mu            sync.Mutex
+	held          chan struct{} // nil: it does not wait
+	entered, told chan string
+}
+
+func (n *slowNames) name(token string) string {
+	n.mu.Lock()
+	held := n.held
+	n.mu.Unlock()
+	if held == nil {
+		return token
+	}
+	if token == "slow" {
+		n.entered <- token
+		<-held
+	}
+	n.told <- token
+	return token
+}
+
+func (n *slowNames) hold() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.held = make(chan struct{})
+}
+
+// fromMemory returns the Session of a request whose identity was in the cache: another call has
+// what belongs to the request once that is closed.
+func fromMemory(t *testing.T, names *slowNames, cookies string) (*interceptor.Authenticator, *interceptor.Session) {
+	t.Helper()
+	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) { return token, nil },
+		func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+			return &authcontext.AuthContext{Subject: s}, nil
+		},
+		interceptor.WithExtractors(authmd.Named(authmd.Cookie("sid"), names.name)), interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Authenticate(t.Context(), http.Header{"Cookie": {cookies}}); err != nil {
+		t.Fatal(err)
+	}
+	found, err := a.Authenticate(t.Context(), http.Header{"Cookie": {cookies}})
+	if err != nil || a.Stats().Hits != 1 {
+		t.Fatal(err, a.Stats())
+	}
+	return a, found.Session
+}
+
+// TestASessionThatIsClosedWhileItBeginsToBeWatched is not watched for ever.
+func TestASessionThatIsClosedWhileItBeginsToBeWatched(t *testing.T) {
+	names := &slowNames{entered: make(chan string, 1), told: make(chan string, 8)}
+	_, s := fromMemory(t, names, "sid=slow")
+	names.hold()
+	watched := make(chan context.Context)
+	go func() {
+		ctx, _ := s.Watch(context.WithoutCancel(t.Context()))
+		watched <- ctx
+	}()
+	<-names.entered
+	var closing sync.WaitGroup
+	for range 2 {
+		closing.Go(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 1000 {
+		runtime.Gosched()
+	}
+	close(names.held)
+	ctx := <-watched
+	closing.Wait()
+	if ctx != nil && ctx.Err() == nil {
+		t.Error("it is watched still")
+	}
+	if _, err := s.Watch(t.Context()); err == nil {
+		t.Error("it is watched after it was closed")
+	}
+}
+
+// TestARequestThatSomebodyStillReads is no other call's, though its own is over.
+func TestARequestThatSomebodyStillReads(t *testing.T) {
+	names := &slowNames{entered: make(chan string, 1), told: make(chan string, 1000)}
+	a, s := fromMemory(t, names, "sid=slow; sid=mine")
+	names.hold()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-names.entered
+		cancel()
+	}()
+	if _, err := s.Watch(ctx); err == nil {
+		t.Fatal("it is watched without its names")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if _, err := a.Authenticate(t.Context(), http.Header{"Cookie": {"sid=other; sid=theirs"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for len(names.told) > 0 {
+		<-names.told // the others'
+	}
+	close(names.held)
+	for _, want := range []string{"slow", "mine"} {
+		select {
+		case got := <-names.told:
+			if got != want {
+				t.Errorf("%q is named, want %q", got, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%q is not named", want)
+		}
+	}
+}
+
+// TestSessionsFromManyGoroutines: nobody gets another's request, however often and when it is closed.
+func TestSessionsFromManyGoroutines(t *testing.T) {
+	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) { return token, nil },
+		func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+			return &authcontext.AuthContext{Subject: s}, nil
+		},
+		interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for _, token := range []string{"t1", "t2", "t3", "t4"} {
+		wg.Go(func() {
+			for range 300 {
+				found, err := a.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+				if err != nil || found.AuthContext().Subject != token {
+					t.Errorf("%s is %v, %v", token, found, err)
+					return
+				}
+				var users sync.WaitGroup
+				for range 2 {
+					users.Go(func() {
+						if ctx, err := found.Session.Watch(t.Context()); err == nil {
+							if ac, _ := authcontext.FromContext(ctx); ac.Subject != token {
+								t.Errorf("%s is %v", token, ac)
+							}
+						}
+						_ = found.Session.Check()
+						_ = found.Session.Close()
+					})
+				}
+				users.Wait()
+			}
+		})
+	}
+	wg.Wait()
+}
