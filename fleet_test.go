@@ -76,6 +76,27 @@ func TestAReplicaThatIsCutOffTrustsNothingOlderThanItsLag(t *testing.T) {
 	})
 }
 
+// TestLostEndsWhatWasHeard, however long that was to hold; and a shared session is fetched while it is
+// younger than RefreshAfter only.
+func TestLostEndsWhatWasHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, o, s := &bus{}, newOwner("t1"), &store{}
+		policy := interceptor.WithCache(cache.Policy{TTL: time.Hour, RefreshAfter: time.Minute})
+		opts := []interceptor.Option{policy, interceptor.WithBus(b, busSecret), interceptor.WithSharedCache(s, nil)}
+		k, late := asker{t, o, newAuth(t, o, opts...)}, asker{t, o, newAuth(t, o, opts...)}
+		for _, f := range b.members {
+			f.Heard(b.at, time.Now().Add(24*time.Hour))
+		}
+		k.wants("the first call", 1, codes.OK)
+		time.Sleep(time.Minute)
+		late.wants("another, when it is to be refreshed", 1, codes.OK)
+		b.members[0].Lost(fleet.Position{Epoch: 1, Number: 1})
+		k.wants("lost", 1, codes.OK)
+		time.Sleep(fleet.DefaultLag)
+		k.wants("and not heard for the lag", 1, codes.OK)
+	})
+}
+
 func TestStaleIfErrorLengthensTheLag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOwner("t1")

@@ -151,6 +151,10 @@ func TestWhatStands(t *testing.T) {
 		"verified after it came back":              {forgotten(true, ours), at(11), true},
 		"everything forgotten here, and come back": {forgottenAll(true), at(10), false},
 		"verified after everything came back":      {forgottenAll(true), at(11), true},
+		"verified after everything, and a stranger was forgotten since": {func(m *member.Member, _ *line) {
+			m.Apply(fleet.Forgotten{By: 1, All: true}, at(11))
+			m.Apply(of(1, others), at(12))
+		}, at(11), true},
 		"forgotten here, and another's of that number comes": {func(m *member.Member, b *line) {
 			_ = m.Forget(context.Background(), of(0, ours))
 			m.Apply(fleet.Forgotten{By: b.sent[0].By + 1, Number: b.sent[0].Number, Tags: []cache.Tag{others}}, at(11))
