@@ -76,6 +76,27 @@ func TestAReplicaThatIsCutOffTrustsNothingOlderThanItsLag(t *testing.T) {
 	})
 }
 
+// TestLostEndsWhatWasHeard, however long that was to hold; and a shared session is fetched while it is
+// younger than RefreshAfter only.
+func TestLostEndsWhatWasHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, o, s := &bus{}, newOwner("t1"), &store{}
+		policy := interceptor.WithCache(cache.Policy{TTL: time.Hour, RefreshAfter: time.Minute})
+		opts := []interceptor.Option{policy, interceptor.WithBus(b, busSecret), interceptor.WithSharedCache(s, nil)}
+		k, late := asker{t, o, newAuth(t, o, opts...)}, asker{t, o, newAuth(t, o, opts...)}
+		for _, f := range b.members {
+			f.Heard(b.at, time.Now().Add(24*time.Hour))
+		}
+		k.wants("the first call", 1, codes.OK)
+		time.Sleep(time.Minute)
+		late.wants("another, when it is to be refreshed", 1, codes.OK)
+		b.members[0].Lost(fleet.Position{Epoch: 1, Number: 1})
+		k.wants("lost", 1, codes.OK)
+		time.Sleep(fleet.DefaultLag)
+		k.wants("and not heard for the lag", 1, codes.OK)
+	})
+}
+
 func TestStaleIfErrorLengthensTheLag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOwner("t1")
@@ -487,6 +508,87 @@ func TestARecordThatWasTamperedWithIsAsGoodAsNone(t *testing.T) {
 		s.change = func(data []byte) []byte { return change([]byte(string(data))) }
 		asker{t, o, newAuth(t, o, opts...)}.wants(name, 1, codes.OK)
 	}
+}
+
+// crooked is a store, or a codec, that does what it must not.
+type crooked struct {
+	store
+	jsonCodec
+
+	fetch          func(usable func([]byte) bool) ([]byte, func([]byte, time.Duration))
+	encode, decode func() ([]byte, error)
+}
+
+func (c *crooked) Fetch(ctx context.Context, key cache.Key, usable func([]byte) bool) ([]byte, func([]byte, time.Duration)) {
+	if c.fetch != nil {
+		return c.fetch(usable)
+	}
+	return c.store.Fetch(ctx, key, usable)
+}
+
+func (c *crooked) Encode(session any) ([]byte, error) {
+	if c.encode != nil {
+		return c.encode()
+	}
+	return c.jsonCodec.Encode(session)
+}
+
+func (c *crooked) Decode(data []byte) (any, error) {
+	if c.decode != nil {
+		return c.decode()
+	}
+	return c.jsonCodec.Decode(data)
+}
+
+// TestAStoreOrACodecThatBreaksItsContractDecidesNothing: the owner is asked, and its word counts.
+func TestAStoreOrACodecThatBreaksItsContractDecidesNothing(t *testing.T) {
+	const refusedRecord = "\x01" + `{"At":{"Epoch":1},"Verified":"2100-01-01T00:00:00Z"}`
+	returns := func(data []byte, settle func([]byte, time.Duration)) func(func([]byte) bool) ([]byte, func([]byte, time.Duration)) {
+		return func(func([]byte) bool) ([]byte, func([]byte, time.Duration)) { return data, settle }
+	}
+	for name, broken := range map[string]*crooked{
+		"Fetch panics":                      {fetch: func(func([]byte) bool) ([]byte, func([]byte, time.Duration)) { panic("x") }},
+		"nothing":                           {fetch: returns(nil, nil)},
+		"a record that was not asked about": {fetch: returns([]byte(refusedRecord), nil)},
+		"a record that may not be used": {fetch: func(usable func([]byte) bool) ([]byte, func([]byte, time.Duration)) {
+			usable([]byte(refusedRecord))
+			return []byte(refusedRecord), nil
+		}},
+		"a record, and the turn":  {fetch: returns([]byte(refusedRecord), func([]byte, time.Duration) {})},
+		"settle panics":           {fetch: returns(nil, func([]byte, time.Duration) { panic("x") })},
+		"Encode panics":           {encode: func() ([]byte, error) { panic("x") }},
+		"Encode ends in an error": {encode: func() ([]byte, error) { return nil, errors.New("x") }},
+		"Decode panics":           {decode: func() ([]byte, error) { panic("x") }},
+		"Decode ends in an error": {decode: func() ([]byte, error) { return nil, errors.New("x") }},
+		"Decode returns nil":      {decode: func() ([]byte, error) { return nil, nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			line, o := fleet.NewLocal(), newOwner("t1")
+			for range 2 {
+				a := newAuth(t, o, hour, interceptor.WithBus(line, busSecret), interceptor.WithSharedCache(broken, broken))
+				asker{t, o, a}.wants("a good session", 1, codes.OK)
+				_, err := a.Authenticate(t.Context(), bearerHeader("unknown"))
+				if broken.fetch != nil && status.Code(err) != codes.Unauthenticated {
+					t.Errorf("no such session: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestACutOffDuringTheFetch: what the store took too long to return is not known to stand.
+func TestACutOffDuringTheFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, o, s := &bus{}, newOwner("t1"), &crooked{}
+		opts := []interceptor.Option{hour, interceptor.WithBus(b, busSecret), interceptor.WithSharedCache(s, nil)}
+		asker{t, o, newAuth(t, o, opts...)}.wants("the first", 1, codes.OK)
+		k := asker{t, o, newAuth(t, o, opts...)}
+		s.change = func(data []byte) []byte {
+			time.Sleep(fleet.DefaultLag)
+			return data
+		}
+		k.wants("another", 1, codes.OK)
+	})
 }
 
 func replaced(data []byte, was, is string) []byte {

@@ -47,33 +47,35 @@ func (a *Authenticator) resolveShared(ctx context.Context, r *request, tags []ca
 	}
 	var found time.Time
 	var id *identity
-	usable := func(data []byte) (good bool) {
-		if err := catch.Protect(func() { id, found, good = a.judge(data, tags) }); err != nil { // the codec is the user's
-			return false
-		}
+	good := false // the record that usable was asked about last
+	usable := func(data []byte) bool {
+		panicked := catch.Protect(func() { id, found, good = a.judge(data, tags) }) // the codec is the user's
+		good = good && panicked == nil
 		return good
 	}
-	data, settle := a.shared.Fetch(ctx, r.key, usable)
-	if settle == nil && data != nil {
-		if id == nil {
-			return nil, dated{refusedLoad{refusal.NoSuchSession}, found}
-		}
-		return id, nil
-	}
-	if settle == nil {
+	var data []byte
+	var settle func([]byte, time.Duration)
+	if catch.Protect(func() { data, settle = a.shared.Fetch(ctx, r.key, usable) }) != nil {
 		return a.resolve(ctx, r)
 	}
-	settled := false
-	defer func() {
-		if !settled {
-			settle(nil, 0)
-		}
+	switch {
+	case settle == nil && (data == nil || !good):
+		return a.resolve(ctx, r)
+	case settle == nil && id == nil:
+		return nil, dated{refusedLoad{refusal.NoSuchSession}, found}
+	case settle == nil:
+		return id, nil
+	}
+	var fresh []byte
+	var keep time.Duration
+	defer func() { // whatever the callbacks do
+		_ = catch.Protect(func() { settle(fresh, keep) })
 	}()
 	began := time.Now()
 	id, err := a.resolve(ctx, r)
-	fresh, keep := a.recordOf(id, err, at, began)
-	settled = true
-	settle(fresh, keep)
+	if catch.Protect(func() { fresh, keep = a.recordOf(id, err, at, began) }) != nil {
+		fresh, keep = nil, 0
+	}
 	return id, err
 }
 

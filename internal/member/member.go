@@ -13,6 +13,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/fleet"
+	"github.com/grpc-sessionauth/sessionauth/internal/catch"
 	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 )
 
@@ -119,24 +120,30 @@ func (m *Member) now(ahead time.Duration) fleet.Position {
 	return fleet.Position{Number: uint64(max(0, time.Now().Add(ahead).UnixMilli()))}
 }
 
-// Forget forgets here first: what a bus does may take a while.
+// Forget forgets here first: what a bus does may take a while. What others have verified no
+// longer stands before the Authenticator forgets, or a call that begins between the two could
+// find, and keep, what is forgotten.
 func (m *Member) Forget(ctx context.Context, f fleet.Forgotten) error {
 	m.mu.Lock()
 	m.sent++
 	f.By, f.Number = m.id, m.sent
-	if m.order != nil && m.Bus != nil {
+	switch {
+	case m.Bus == nil:
+		m.mark(f)
+		m.note(m.now(ClocksApart), f.All)
+	case m.order != nil:
 		m.wait(f)
 	}
 	m.mu.Unlock()
 	m.local.Apply(f)
 	if m.Bus == nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.mark(f)
-		m.note(m.now(ClocksApart), f.All)
 		return nil
 	}
-	return m.Bus.Publish(ctx, f)
+	var err error
+	if panicked := catch.Protect(func() { err = m.Bus.Publish(ctx, f) }); panicked != nil {
+		return panicked
+	}
+	return err
 }
 
 // wait notes a Forget of this member until it comes back. m.mu is held.
@@ -157,18 +164,18 @@ func (m *Member) wait(f fleet.Forgotten) {
 func (m *Member) Lag() time.Duration { return m.Config.Lag }
 
 // Apply implements [fleet.Follower]. What this member published has been forgotten here already,
-// and what was verified since need not be verified again.
+// and what was verified since need not be verified again. The order is as in Forget.
 func (m *Member) Apply(f fleet.Forgotten, at fleet.Position) {
 	own := f.By == m.id
-	if !own {
-		m.local.Apply(f)
-	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.mark(f)
 	m.note(at, f.All)
 	if own {
 		m.mine = slices.DeleteFunc(m.mine, func(u unheard) bool { return u.Number == f.Number })
+	}
+	m.mu.Unlock()
+	if !own {
+		m.local.Apply(f)
 	}
 }
 
@@ -184,6 +191,9 @@ func (m *Member) Heard(at fleet.Position, by time.Time) {
 // Lost implements [fleet.Follower].
 func (m *Member) Lost(from fleet.Position) {
 	m.until.Store(0)
+	if m.timer != nil { // which may not run, see watch
+		m.timer.Reset(m.Config.Lag)
+	}
 	m.local.Lost()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,14 +218,17 @@ func (m *Member) mark(f fleet.Forgotten) {
 }
 
 // note notes that everything up to a position has been marked: at every turn, or from time to
-// time. m.mu is held.
+// time. What comes late, or again, does not lead back. m.mu is held.
 func (m *Member) note(at fleet.Position, turn bool) {
+	if len(m.points) > 0 && at.Epoch == m.latest.Epoch && !at.After(m.latest) {
+		return
+	}
 	m.latest = at
 	if m.order == nil {
 		return
 	}
 	now := time.Since(m.start)
-	if n := len(m.points); n > 0 && (at == m.points[n-1].at || !turn && now-m.points[n-1].since < m.Keep/maxPoints) {
+	if n := len(m.points); n > 0 && !turn && now-m.points[n-1].since < m.Keep/maxPoints {
 		return
 	}
 	if len(m.points) >= maxPoints {
@@ -230,12 +243,17 @@ func (m *Member) Position() (fleet.Position, bool) {
 	if m.Bus == nil {
 		return m.now(0), true
 	}
-	if time.Since(m.start) >= time.Duration(m.until.Load()) {
+	if !m.hears(time.Since(m.start)) {
 		return fleet.Position{}, false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.latest, true
+}
+
+// hears reports whether what others forget is known.
+func (m *Member) hears(now time.Duration) bool {
+	return m.Bus == nil || now < time.Duration(m.until.Load())
 }
 
 // Stands reports whether what was verified after a position, by whichever member, is known
@@ -244,7 +262,7 @@ func (m *Member) Stands(at fleet.Position, tags []cache.Tag) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Since(m.start)
-	if now < m.blind || m.order == nil {
+	if now < m.blind || m.order == nil || !m.hears(now) {
 		return false
 	}
 	for i := range m.mine {
@@ -264,9 +282,14 @@ func (m *Member) Stands(at fleet.Position, tags []cache.Tag) bool {
 	return false // from before what is remembered
 }
 
-// watch has the sessions of open streams verified while the bus is not heard.
+// watch has the sessions of open streams verified while the bus is not heard. The timer rests
+// where nothing can be missed, or it would outlive the member.
 func (m *Member) watch() {
-	wait := time.Duration(m.until.Load()) - time.Since(m.start)
+	until := m.until.Load()
+	if until == forever {
+		return
+	}
+	wait := time.Duration(until) - time.Since(m.start)
 	if wait <= 0 {
 		wait = max(m.Config.Lag, streamsUnheard)
 		m.local.Unheard(wait)
