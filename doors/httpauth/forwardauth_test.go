@@ -92,6 +92,7 @@ func TestAnswersToAProxy(t *testing.T) {
 		"a path that is skipped":       {opts: ruled, header: about("GET", "/healthz?a=b%zz"), nobody: true, status: 200},
 		"by another method":            {opts: ruled, header: about("POST", "/healthz"), nobody: true, status: 401, reason: "MISSING_CREDENTIALS"},
 		"a public method":              {opts: ruled, auth: []interceptor.Option{interceptor.WithSkipMethods(rules.PublicMethods()...)}, header: about("GET", "/about"), nobody: true, status: 200},
+		"a skipped one, not public":    {opts: ruled, auth: []interceptor.Option{interceptor.WithSkipMethods("notes.v1.Notes/*")}, header: about("GET", "/notes/7"), nobody: true, status: 401, reason: "MISSING_CREDENTIALS"},
 		"a path for all":               {opts: ruled, header: about("GET", "/notes/7"), status: 200, subject: "ada"},
 		"a path for admins":            {opts: ruled, header: about("GET", "/admin/"), status: 403, reason: "ACCESS_DENIED"},
 		"a path that has no name":      {opts: ruled, header: about("GET", "/elsewhere"), status: 403, reason: "ACCESS_DENIED"},
