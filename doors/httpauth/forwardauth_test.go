@@ -150,3 +150,21 @@ func TestOptionsOfForwardAuthThatAreNotValid(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatHasNoNameIsDenied by rules that allow everything, too.
+func TestWhatHasNoNameIsDenied(t *testing.T) {
+	var o authtest.Owner
+	token := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	rules, err := authz.New(authz.WithRules(authz.Rule{Name: "all", Methods: []string{"*"}, Effect: authz.Allow}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := []httpauth.Option{httpauth.WithAuthorizer(rules), httpauth.WithMethods(map[string]string{"/named": "a.B/C"})}
+	server := httptest.NewServer(protect(t, newAuth(t, &o), who, opts...))
+	defer server.Close()
+	proxy := forward(t, newAuth(t, &o), append(opts, httpauth.WithForwardedRequest())...)
+	for path, want := range map[string]int{"/named": http.StatusOK, "/other": http.StatusForbidden, "/a/../named": http.StatusForbidden} {
+		get(t, server, path, bearer(token)...).mustBe(t, want, "")
+		get(t, proxy, "/", append(bearer(token), "X-Forwarded-Method", "GET", "X-Forwarded-Uri", path)...).mustBe(t, want, "")
+	}
+}
