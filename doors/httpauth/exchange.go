@@ -32,7 +32,6 @@ type exchange struct {
 	written   atomic.Int64 // bytes of the body
 	committed atomic.Bool  // the response has begun
 	cookie    bool         // a Set-Cookie was handed back
-	undecide  func()       // has the rules decide no more; nil: they do not
 
 	mu       sync.Mutex
 	stop     func() bool // forgets end
@@ -134,6 +133,7 @@ func (x *exchange) end(cause error) {
 		return
 	}
 	x.failure = cause
+	begun := x.committed.Load() // before those who wait for the end write on, in vain
 	x.ending().cancel(cause)
 	if x.conn != nil {
 		_ = x.session.Close()
@@ -143,7 +143,7 @@ func (x *exchange) end(cause error) {
 	past := time.Unix(1, 0) // those who wait for the client are to wait no longer
 	controller := http.NewResponseController(x.writer)
 	_ = controller.SetReadDeadline(past)
-	if x.committed.Load() {
+	if begun {
 		_ = controller.SetWriteDeadline(past)
 	}
 }
@@ -165,9 +165,6 @@ func (x *exchange) finish() error {
 
 // close ends the watch. x.mu is held.
 func (x *exchange) close() error {
-	if x.undecide != nil {
-		x.undecide()
-	}
 	if x.stop != nil {
 		x.stop()
 	}

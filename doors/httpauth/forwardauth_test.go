@@ -92,6 +92,7 @@ func TestAnswersToAProxy(t *testing.T) {
 		"a path that is skipped":       {opts: ruled, header: about("GET", "/healthz?a=b%zz"), nobody: true, status: 200},
 		"by another method":            {opts: ruled, header: about("POST", "/healthz"), nobody: true, status: 401, reason: "MISSING_CREDENTIALS"},
 		"a public method":              {opts: ruled, auth: []interceptor.Option{interceptor.WithSkipMethods(rules.PublicMethods()...)}, header: about("GET", "/about"), nobody: true, status: 200},
+		"a skipped one, not public":    {opts: ruled, auth: []interceptor.Option{interceptor.WithSkipMethods("notes.v1.Notes/*")}, header: about("GET", "/notes/7"), nobody: true, status: 401, reason: "MISSING_CREDENTIALS"},
 		"a path for all":               {opts: ruled, header: about("GET", "/notes/7"), status: 200, subject: "ada"},
 		"a path for admins":            {opts: ruled, header: about("GET", "/admin/"), status: 403, reason: "ACCESS_DENIED"},
 		"a path that has no name":      {opts: ruled, header: about("GET", "/elsewhere"), status: 403, reason: "ACCESS_DENIED"},
@@ -147,5 +148,23 @@ func TestOptionsOfForwardAuthThatAreNotValid(t *testing.T) {
 		if _, err := httpauth.ForwardAuth(newAuth(t, &o), opt); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
+	}
+}
+
+// TestWhatHasNoNameIsDenied by rules that allow everything, too.
+func TestWhatHasNoNameIsDenied(t *testing.T) {
+	var o authtest.Owner
+	token := o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	rules, err := authz.New(authz.WithRules(authz.Rule{Name: "all", Methods: []string{"*"}, Effect: authz.Allow}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := []httpauth.Option{httpauth.WithAuthorizer(rules), httpauth.WithMethods(map[string]string{"/named": "a.B/C"})}
+	server := httptest.NewServer(protect(t, newAuth(t, &o), who, opts...))
+	defer server.Close()
+	proxy := forward(t, newAuth(t, &o), append(opts, httpauth.WithForwardedRequest())...)
+	for path, want := range map[string]int{"/named": http.StatusOK, "/other": http.StatusForbidden, "/a/../named": http.StatusForbidden} {
+		get(t, server, path, bearer(token)...).mustBe(t, want, "")
+		get(t, proxy, "/", append(bearer(token), "X-Forwarded-Method", "GET", "X-Forwarded-Uri", path)...).mustBe(t, want, "")
 	}
 }

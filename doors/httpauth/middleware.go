@@ -204,11 +204,9 @@ func (x *exchange) admit(d *door, r *http.Request, fullMethod string) error {
 		if fullMethod == "" {
 			return refusal.AccessDenied
 		}
-		stop, err := d.rules.AuthorizeStream(x, fullMethod)
-		if err != nil {
+		if _, err := d.rules.AuthorizeStream(x, fullMethod); err != nil { // until the session is closed
 			return err
 		}
-		x.undecide = stop
 	}
 	if x.session != nil && r.ContentLength < 0 && r.Body != nil && r.Body != http.NoBody {
 		return x.outlast()

@@ -145,9 +145,12 @@ func TestATrailerTellsNoIdentity(t *testing.T) {
 	overEach(t, func(t *testing.T, serve func(http.Handler) *httptest.Server) {
 		server := serve(door)
 		for path := range read {
+			if path == "/close" && strings.HasSuffix(t.Name(), "2.0") {
+				continue // what comes for a stream that is closed is a protocol error
+			}
 			r := newRequest(t, http.MethodPost, server.URL+path, struct{ io.Reader }{strings.NewReader("x")}, bearer(token)...)
 			r.Trailer = http.Header{"X-Auth-Subject": {"eve"}, "X_auth_roles": {"admin"}, "X-Sum": {"1"}}
-			if a := do(t, server, r); a.body != "0false [] [] [1]" && (path != "/close" || a.body != "0false [] [] []") { // of what HTTP/2 closes, none is read
+			if a := do(t, server, r); a.body != "0false [] [] [1]" {
 				t.Errorf("%s: %d %q", path, a.StatusCode, a.body)
 			}
 		}
@@ -263,15 +266,19 @@ func TestWhatACallbackHandsBackReachesItsCaller(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(protect(t, auth, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	door := protect(t, auth, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Add("Set-Cookie", "c=3")
-	})))
+	}))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Set-Cookie", "before=0")
+		door.ServeHTTP(w, r)
+	}))
 	defer server.Close()
-	if got := fmt.Sprint(get(t, server, "/", bearer("x")...).Header["Set-Cookie"]); got != "[sid=1; Path=/ b=2 c=3]" {
+	if got := fmt.Sprint(get(t, server, "/", bearer("x")...).Header["Set-Cookie"]); got != "[before=0 sid=1; Path=/ b=2 c=3]" {
 		t.Errorf("it passes with %s", got)
 	}
 	refused = true
-	if got := fmt.Sprint(get(t, server, "/", bearer("x")...).Header["Set-Cookie"]); got != "[sid=1; Path=/ b=2]" {
+	if got := fmt.Sprint(get(t, server, "/", bearer("x")...).Header["Set-Cookie"]); got != "[before=0 sid=1; Path=/ b=2]" {
 		t.Errorf("it is refused with %s", got)
 	}
 }
@@ -332,6 +339,7 @@ func TestPagesOfOthers(t *testing.T) {
 		"a link on a page of others":       {"GET", navigate, true},
 		"a form on a page of others":       {"POST", navigate, false},
 		"a frame on a page of others":      {"GET", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"}, false},
+		"a script that says document":      {"GET", []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "document"}, false},
 		"a link that tells another origin": {"GET", append(navigate, "Origin", "https://evil.test"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -355,9 +363,9 @@ func TestSkippedAndNamedRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(protect(t, newAuth(t, &o, interceptor.WithSkipMethods(rules.PublicMethods()...)), who,
+	server := httptest.NewServer(protect(t, newAuth(t, &o, interceptor.WithSkipMethods(append(rules.PublicMethods(), "web.Closed/*")...)), who,
 		httpauth.WithSkipPatterns("GET /healthz", "/static/"), httpauth.WithAuthorizer(rules), httpauth.WithMethods(map[string]string{
-			"GET /notes/{id}": "notes.v1.Notes/Get", "/notes/{id}/admin": "web.Admin/Note", "/admin/": "web.Admin/Show", "/about": "/web.Open/About",
+			"GET /notes/{id}": "notes.v1.Notes/Get", "/notes/{id}/admin": "web.Admin/Note", "/admin/": "web.Admin/Show", "/about": "/web.Open/About", "/closed": "web.Closed/Show",
 		})))
 	defer server.Close()
 	for request, want := range map[string][3]string{ // for nobody, bob, ada
@@ -387,6 +395,8 @@ func TestSkippedAndNamedRequests(t *testing.T) {
 		"GET /elsewhere":             {"401", "403", "403"},
 		"GET http://healthz/healthz": {"nobody", "nobody", "nobody"},
 		"CONNECT /healthz":           {"401", "403", "403"},
+		"CONNECT /static/a.js":       {"401", "403", "403"},
+		"GET /closed":                {"401", "401", "401"}, // skipped, but not public
 	} {
 		for i, token := range []string{"", bob, ada} {
 			lines := "Host: x\r\nConnection: close\r\n"
@@ -512,6 +522,12 @@ func TestTheHostCanBePartOfTheKey(t *testing.T) {
 	if s := do(t, server, r).seen(t); s.Subject != "ada@tenant.test" || s.Header["Host"] != nil {
 		t.Errorf("%+v", s)
 	}
+	asked := forward(t, auth, httpauth.WithForwardedRequest())
+	about := append(bearer("ada"), "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/")
+	if got := get(t, asked, "/", append(about, "X-Forwarded-Host", "tenant.test")...).Header.Get("X-Auth-Subject"); got != "ada@tenant.test" {
+		t.Errorf("a proxy is told of %q", got)
+	}
+	get(t, asked, "/", about...).mustBe(t, http.StatusForbidden, "ACCESS_DENIED")
 }
 
 func TestOptionsThatAreNotValid(t *testing.T) {
