@@ -89,13 +89,13 @@ func (s *Shared[V]) Resolve(
 	began := time.Now()
 	v, err := verify(ctx)
 	if catch.Protect(func() { fresh, keep = s.record(v, err, at, began) }) != nil {
-		fresh, keep = nil, 0
+		fresh = nil
 	}
 	return v, err
 }
 
 // record returns what others may use of what a verification that began after a position has
-// found out, and for how long; nil for nothing.
+// found out, and for how long; nil for nothing, for any time.
 func (s *Shared[V]) record(v V, err error, at fleet.Position, began time.Time) ([]byte, time.Duration) {
 	r, keep := Record{At: at, Verified: began.Round(0)}, s.Policy.NegativeTTL
 	switch {
@@ -109,19 +109,19 @@ func (s *Shared[V]) record(v V, err error, at fleet.Position, began time.Time) (
 		r.Auth = &p
 		if s.Codec != nil {
 			if r.Session, err = s.Codec.Encode(v.Session()); err != nil {
-				return nil, 0
+				return nil, keep
 			}
 			r.Whole = true
 		}
 	case !errors.Is(err, cache.ErrNotFound):
-		return nil, 0
+		return nil, keep
 	}
 	if keep -= time.Since(began); keep <= 0 {
-		return nil, 0
+		return nil, keep
 	}
 	data, err := r.Encode()
 	if err != nil {
-		return nil, 0
+		return nil, keep
 	}
 	return data, keep
 }
