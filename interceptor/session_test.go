@@ -181,7 +181,7 @@ func TestSessionsFromManyGoroutines(t *testing.T) {
 type messages struct {
 	grpc.ServerStream
 
-	ctx context.Context //nolint:containedctx // as a stream has it
+	ctx context.Context
 }
 
 func (m messages) Context() context.Context { return m.ctx }

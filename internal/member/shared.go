@@ -63,7 +63,7 @@ func (s *Shared[V]) Resolve(
 	if !ok {
 		return verify(ctx)
 	}
-	var last found[V]               // of the record that usable was asked about last
+	var last found[V]                  // of the record that usable was asked about last
 	usable := func(data []byte) bool { // the codec is the user's
 		if catch.Protect(func() { last = s.judge(data, tags) }) != nil {
 			last = found[V]{}
