@@ -37,4 +37,7 @@ func TestNothingPrintsWhatIsHandedBack(t *testing.T) {
 			t.Errorf("%T prints %s", v, text)
 		}
 	}
+	if text := fmt.Sprint(nobody); text != "anonymous" {
+		t.Errorf("nobody is printed as %q", text)
+	}
 }
