@@ -134,6 +134,23 @@ func refresher(o *owner) interceptor.VerifyFunc[*record] {
 
 func setCookies(md grpcmd.MD) []string { return md.Get("set-cookie") }
 
+// TestAnAnswerThatIsStaleBringsWhatTheFailedVerificationHandedBack.
+func TestAnAnswerThatIsStaleBringsWhatTheFailedVerificationHandedBack(t *testing.T) {
+	o := newOwner("good")
+	auth, err := interceptor.NewSessionAuth(refresher(o), mapRecord, interceptor.WithCache(cache.Policy{TTL: 1, StaleIfError: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := serve(t, &service{}, auth.ServerOptions()...)
+	for _, fail := range []error{nil, interceptor.ErrUnavailable} {
+		o.setFail(fail)
+		var header grpcmd.MD
+		if _, err := client.UnaryCall(bearer(t, "good"), &grpc_testing.SimpleRequest{}, grpc.Header(&header)); err != nil || len(setCookies(header)) != 1 {
+			t.Errorf("%v, %v", header, err)
+		}
+	}
+}
+
 func TestResponseHeaderReachesTheCallThatCausedTheVerification(t *testing.T) {
 	for claim, row := range map[string]struct {
 		opts   []interceptor.Option

@@ -366,6 +366,14 @@ func TestWhatIsSharedIsNotServedWhereItsForgetIsKnown(t *testing.T) {
 			_ = reader.Forget(t.Context(), "t1")
 			b.hear()
 		}, 1},
+		"by the reader, who has not heard itself for long": {func(t *testing.T, b *bus, _, reader *interceptor.Authenticator) {
+			b.held = true
+			_ = reader.Forget(t.Context(), "t1")
+			for range 100 {
+				time.Sleep(time.Second / 2)
+				b.hear()
+			}
+		}, 1},
 		"by the reader, and the bus has not accepted it": {func(t *testing.T, b *bus, _, reader *interceptor.Authenticator) {
 			b.held, b.fail = true, errors.New("down")
 			_ = reader.Forget(t.Context(), "t1")

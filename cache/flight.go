@@ -107,7 +107,7 @@ func (f *flight[V]) run(of *loads, slot chan struct{}) loaded[V] {
 			<-slot
 		}()
 		l.value, l.expires, l.err = f.load(ctx)
-		l.timedOut = l.err != nil && ctx.Err() != nil && errors.Is(l.err, context.DeadlineExceeded)
+		l.timedOut = ctx.Err() != nil && errors.Is(l.err, context.DeadlineExceeded)
 		f.judge(&l)
 		return l, nil
 	})

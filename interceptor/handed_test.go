@@ -3,6 +3,7 @@ package interceptor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -33,6 +34,37 @@ func TestCredentialsThatAreNamedAreNotLogged(t *testing.T) {
 		}
 		if got := logged.String(); !strings.Contains(got, "asking with") || strings.Contains(got, "hunter2") {
 			t.Errorf("%s: logged %s", name, got)
+		}
+	}
+}
+
+// TestNoPartOfACookieIsLogged, be it the credential or beside it, of a header that is not handed
+// on as it came.
+func TestNoPartOfACookieIsLogged(t *testing.T) {
+	for claim, set := range map[string]struct {
+		extractor authmd.Extractor
+		header    http.Header
+	}{
+		"a cookie":      {authmd.Cookie("sid"), http.Header{"Cookie": {"sid=hunter2%2Dand-more"}}},
+		"all cookies":   {authmd.CookieHeader(), http.Header{"Cookie": {"a=of-a; sid=hunter2-and-more"}}},
+		"a bearer":      {authmd.Bearer(), http.Header{"Authorization": {"Bearer hunter2=and-more"}}},
+		"another token": {authmd.HeaderToken("X-Token"), http.Header{"X-Token": {"hunter2=and-more"}}},
+	} {
+		var logged strings.Builder
+		verify := func(_ context.Context, token string, header http.Header) (*benchSession, error) {
+			_, value, _ := strings.Cut(header.Get("Cookie"), "sid=")
+			return nil, fmt.Errorf("asking with <%s>, <%s>, <%s>", token, value, header)
+		}
+		a, err := interceptor.NewSessionAuth(verify, benchMap, interceptor.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))),
+			interceptor.WithExtractors(set.extractor), interceptor.WithKeyHeaders())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Authenticate(t.Context(), set.header); err == nil {
+			t.Fatal("it was let in")
+		}
+		if got := logged.String(); !strings.Contains(got, "asking with") || strings.Contains(got, "hunter2") {
+			t.Errorf("%s: logged %s", claim, got)
 		}
 	}
 }
@@ -99,6 +131,7 @@ func TestAliasesOfASecretAreHidden(t *testing.T) {
 	for name, aliases := range map[string][]string{
 		"_secret":       {"_secret", "-secret", ".secret"},
 		"mesh-secret-a": {"mesh-secret-a", "mesh_secret.a"},
+		"z-secret":      {"Z-Secret"},
 	} {
 		g, err := interceptor.NewGatewayAuth(interceptor.WithSharedSecrets(strings.Repeat("s", 32)),
 			interceptor.WithSecretHeader(name), interceptor.WithSkipMethods("*"))

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -245,5 +246,50 @@ func TestAStreamOfADoorEndsWithItsSession(t *testing.T) {
 		if err := found.Session.Check(); test.subject != "" && err == nil {
 			t.Errorf("%s: it is not closed", name)
 		}
+	}
+}
+
+// TestAnOpenStreamWaitsToBeVerified for 10 s, or twice the time of a verification; then it ends.
+// One that never returns has the only slot.
+func TestAnOpenStreamWaitsToBeVerified(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{time.Second: 10 * time.Second, 20 * time.Second: 40 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			var hangs atomic.Bool
+			a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) {
+				if hangs.Load() {
+					time.Sleep(time.Hour)
+				}
+				return token, nil
+			}, func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+				return &authcontext.AuthContext{Subject: s}, nil
+			}, interceptor.WithCache(cache.Policy{TTL: time.Hour, VerifyTimeout: timeout, MaxVerifies: 1}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			watched := map[string]context.Context{}
+			for _, token := range []string{"first", "second"} {
+				found, err := a.Authenticate(t.Context(), http.Header{"Authorization": {"Bearer " + token}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if watched[token], err = found.Session.Watch(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				defer found.Session.Close() //nolint:errcheck // what it says was looked at
+			}
+			hangs.Store(true)
+			for _, token := range []string{"first", "second"} {
+				if err := a.Forget(t.Context(), token); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			began, ctx := time.Now(), watched["second"]
+			<-ctx.Done()
+			if took := time.Since(began); took != want || !errors.Is(context.Cause(ctx), interceptor.ErrUnavailable) {
+				t.Errorf("with a timeout of %v it ended after %v, want %v: %v", timeout, took, want, context.Cause(ctx))
+			}
+			time.Sleep(2 * time.Hour)
+		})
 	}
 }

@@ -88,14 +88,10 @@ func valuesOf(md grpcmd.MD, key string, wire bool) []string {
 
 // own returns the values of key, unless they are for one hop.
 func own(md grpcmd.MD, key string) []string {
-	values := md[key]
-	if len(values) == 0 || len(md[connectionKey]) == 0 {
-		return values
-	}
 	if slices.Contains(nominated(nil, md[connectionKey]), key) {
 		return nil
 	}
-	return values
+	return md[key]
 }
 
 // nominated appends the names, in lower case, that the values of Connection declare to be

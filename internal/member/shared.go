@@ -133,7 +133,7 @@ func (s *Shared[V]) judge(data []byte, tags []cache.Tag) (f found[V]) {
 		return f
 	}
 	now := time.Now()
-	age := now.Round(0).Sub(r.Verified)
+	age := now.Sub(r.Verified) // by the wall clock, as r has no other
 	limit := s.Policy.TTL
 	switch {
 	case r.Auth == nil:
