@@ -122,6 +122,42 @@ func TestVerificationsAreBoundedByDefault(t *testing.T) {
 	}
 }
 
+// TestRechecksAreBoundedWithoutACache, too: many open streams are verified a few at a time.
+func TestRechecksAreBoundedWithoutACache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = cache.DefaultMaxVerifies / 4
+		var running, seen atomic.Int64
+		var slow atomic.Bool
+		a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) {
+			if slow.Load() {
+				seen.Store(max(seen.Load(), running.Add(1)))
+				time.Sleep(time.Second)
+				running.Add(-1)
+			}
+			return token, nil
+		}, subjectOf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 * most {
+			found, err := a.Authenticate(t.Context(), bearerHeader(fmt.Sprint(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := found.Session.Watch(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			defer found.Session.Close() //nolint:errcheck // it has not ended
+		}
+		slow.Store(true)
+		_ = a.ForgetAll(t.Context())
+		time.Sleep(time.Minute)
+		if n := seen.Load(); n != most {
+			t.Errorf("%d verifications at once, want %d", n, most)
+		}
+	})
+}
+
 // TestRechecksHaveRoomOfTheirOwn: a flood of new calls does not keep an open stream from
 // being verified, with a cache or without.
 func TestRechecksHaveRoomOfTheirOwn(t *testing.T) {

@@ -252,17 +252,12 @@ func (a *Authenticator) secrets(r *request) []string {
 			}
 		}
 	}
-	hands := func(name incoming.Name) bool { return !a.restricted || slices.Contains(a.keyHeaders, name) }
-	if hands(incoming.Authorization) {
-		for _, value := range r.headers.Values(incoming.Authorization) {
-			_, token, _ := strings.Cut(value, " ")
-			secrets = append(secrets, value, token)
-		}
+	for _, value := range r.headers.Values(incoming.Authorization) {
+		_, token, _ := strings.Cut(value, " ")
+		secrets = append(secrets, value, token)
 	}
-	if hands(incoming.Cookie) {
-		for _, line := range r.headers.Values(incoming.Cookie) {
-			secrets = redact.Cookies(append(secrets, line), line)
-		}
+	for _, line := range r.headers.Values(incoming.Cookie) {
+		secrets = redact.Cookies(append(secrets, line), line)
 	}
 	return secrets
 }
