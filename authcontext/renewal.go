@@ -30,9 +30,13 @@ type renewalWatcher struct {
 // NewRenewable returns a Renewable that carries id.
 func NewRenewable(id *Identity) *Renewable {
 	r := &Renewable{}
-	r.current.Store(id)
+	r.Begin(id)
 	return r
 }
+
+// Begin makes id the identity of a zero Renewable of which nobody else knows yet: nobody is
+// told, and nothing is waited for.
+func (r *Renewable) Begin(id *Identity) { r.current.Store(id) }
 
 // Identity returns the newest identity. It is nil if there is none.
 func (r *Renewable) Identity() *Identity { return r.current.Load() }

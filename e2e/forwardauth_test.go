@@ -23,16 +23,16 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
-// documented returns the configuration in docs/doors.md that is in this language.
+// documented returns the configuration in docs/proxies.md that is in this language.
 func documented(t *testing.T, language string) string {
 	t.Helper()
-	page, err := os.ReadFile("../docs/doors.md")
+	page, err := os.ReadFile("../docs/proxies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile("(?ms)^```" + language + "\n(.*?)^```$").FindStringSubmatch(string(page))
 	if found == nil {
-		t.Fatalf("docs/doors.md has no %s", language)
+		t.Fatalf("docs/proxies.md has no %s", language)
 	}
 	return found[1]
 }
@@ -48,12 +48,14 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// askingProxy starts a proxy with the configuration of docs/doors.md, and returns its URL.
+// askingProxy starts a proxy with the configuration of docs/proxies.md that is in this language,
+// which is Traefik's if it is YAML, and returns its URL.
 func askingProxy(t *testing.T, name string, asked, behind *httptest.Server) string {
 	t.Helper()
 	dir, address := openDir(t), freeAddress(t)
 	host := func(s *httptest.Server) string { return s.Listener.Addr().String() }
 	config := strings.NewReplacer("127.0.0.1:8080", address, "127.0.0.1:9001", host(asked), "127.0.0.1:9000", host(behind)).Replace(documented(t, name))
+	file := filepath.Join(dir, "config."+name)
 	var command *exec.Cmd
 	switch name {
 	case "nginx":
@@ -61,25 +63,31 @@ func askingProxy(t *testing.T, name string, asked, behind *httptest.Server) stri
 		config = fmt.Sprintf("daemon off;\nmaster_process off;\npid %[1]s/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\n"+
 			"client_body_temp_path %[1]s/body;\nproxy_temp_path %[1]s/proxy;\nfastcgi_temp_path %[1]s/fastcgi;\nuwsgi_temp_path %[1]s/uwsgi;\n"+
 			"scgi_temp_path %[1]s/scgi;\n%[2]s}\n", dir, config)
-		command = exec.Command(path, "-p", dir, "-c", filepath.Join(dir, "config"), "-e", "stderr")
+		command = exec.Command(path, "-p", dir, "-c", file, "-e", "stderr")
 	case "caddy":
 		path := program(t, "caddy", "caddy")
 		config = "{\n\tadmin off\n\tauto_https off\n}\n" + config
-		command = exec.Command(path, "run", "--adapter", "caddyfile", "--config", filepath.Join(dir, "config"))
+		command = exec.Command(path, "run", "--adapter", "caddyfile", "--config", file)
 		command.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
+	case "yaml":
+		command = exec.Command(traefik(t), "--providers.file.filename="+file, "--entrypoints.web.address="+address,
+			"--global.checknewversion=false", "--global.sendanonymoususage=false", "--log.level=WARN")
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	start(t, command)
+	url := "http://" + address
 	for deadline := time.Now().Add(startTimeout); ; {
-		conn, err := net.Dial("tcp", address)
+		response, err := http.Get(url)
 		if err == nil {
-			_ = conn.Close()
-			return "http://" + address
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusNotFound { // which it answers until it has read its configuration
+				return url
+			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v", name, err)
+			t.Fatalf("%s is not ready: %v", name, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		<-ctx.Done()
@@ -87,13 +95,13 @@ func askingProxy(t *testing.T, name string, asked, behind *httptest.Server) stri
 	}
 }
 
-// TestProxiesAskForwardAuth runs nginx and Caddy as docs/doors.md configures them, between a
+// TestProxiesAskForwardAuth runs nginx, Caddy and Traefik as docs/proxies.md configures them, between a
 // client and a service that believes NewGatewayAuth.
 func TestProxiesAskForwardAuth(t *testing.T) {
 	t.Parallel()
 	const secret = "0123456789abcdef0123456789abcdef"
-	for _, name := range []string{"nginx", "caddy"} {
-		t.Run(name, func(t *testing.T) {
+	for _, name := range []string{"nginx", "caddy", "yaml"} {
+		t.Run(strings.Replace(name, "yaml", "traefik", 1), func(t *testing.T) {
 			t.Parallel()
 			var o authtest.Owner
 			auth, err := interceptor.NewSessionAuth(func(ctx context.Context, token string, header http.Header) (*authtest.Session, error) {

@@ -3,6 +3,7 @@ module github.com/grpc-sessionauth/sessionauth/e2e
 go 1.26.0
 
 require (
+	connectrpc.com/connect v1.19.1
 	github.com/grpc-sessionauth/sessionauth v0.1.0
 	github.com/jackc/pgx/v5 v5.12.0
 	go.uber.org/goleak v1.3.0
@@ -11,10 +12,7 @@ require (
 	modernc.org/sqlite v1.62.0
 )
 
-require (
-	connectrpc.com/connect v1.19.1 // indirect
-	google.golang.org/genproto/googleapis/api v0.0.0-20261026165753-2ffab32bce7e // indirect
-)
+require google.golang.org/genproto/googleapis/api v0.0.0-20261026165753-2ffab32bce7e // indirect
 
 require (
 	connectrpc.com/vanguard v0.4.0
@@ -25,6 +23,7 @@ require (
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.4 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.33.0
+	github.com/grpc-sessionauth/sessionauth/doors/connectauth v0.1.0
 	github.com/grpc-sessionauth/sessionauth/examples/betterauth v0.1.0
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
@@ -50,5 +49,6 @@ require (
 
 replace (
 	github.com/grpc-sessionauth/sessionauth => ..
+	github.com/grpc-sessionauth/sessionauth/doors/connectauth => ../doors/connectauth
 	github.com/grpc-sessionauth/sessionauth/examples/betterauth => ../examples/betterauth
 )

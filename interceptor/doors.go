@@ -35,6 +35,10 @@ func (g *guard) withoutHidden(header http.Header) http.Header {
 // names it. net/http keeps it outside the header, so a door has to put it there.
 func (a *Authenticator) ReadsHost() bool { return slices.Contains(a.keyHeaders, incoming.Host) }
 
+// ChecksOrigins reports whether [WithAllowedOrigins] was given: a door that lets links on foreign pages
+// be followed has to look for them only then.
+func (g *guard) ChecksOrigins() bool { return g.origins != nil }
+
 // hides reports whether handlers must not see a key.
 func (g *guard) hides(key string) bool {
 	return headername.IsIdentity(key) || g.secret.Header != "" && g.secret.IsHeader(key)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
+	"github.com/grpc-sessionauth/sessionauth/internal/ctxkey"
 	"github.com/grpc-sessionauth/sessionauth/internal/streams"
 )
 
@@ -63,6 +64,13 @@ func (a Authentication) MarshalJSON() ([]byte, error) { return json.Marshal(a.Au
 
 // authentication is Authenticate, whichever way it finds out who calls.
 func (g *guard) authentication(ctx context.Context, header http.Header) (Authentication, error) {
+	return g.AuthenticateInto(ctx, header, nil)
+}
+
+// AuthenticateInto is [Authenticator.Authenticate] for a door that has memory for the Session
+// already: session, which nobody has used, is what the Authentication then points to, if it has one. Nil
+// allocates one.
+func (g *guard) AuthenticateInto(ctx context.Context, header http.Header, session *Session) (Authentication, error) {
 	before := g.way.clock()
 	r := g.newSupplied(header)
 	id, refused := g.authenticate(ctx, r)
@@ -77,8 +85,12 @@ func (g *guard) authentication(ctx context.Context, header http.Header) (Authent
 		return found, nil
 	}
 	found.Identity = &id.Identity
-	found.Session = &Session{guard: g, request: r, id: id, before: before}
-	_ = found.Session.renewable.Renew(&id.Identity) // nobody is told yet
+	if session == nil {
+		session = new(Session)
+	}
+	session.guard, session.request, session.id, session.before = g, r, id, before
+	session.renewable.Begin(&id.Identity)
+	found.Session = session
 	return found, nil
 }
 
@@ -111,6 +123,18 @@ func (s *Session) NewContext(ctx context.Context) context.Context {
 	}
 	return s.renewable.NewContext(ctx)
 }
+
+// Value returns what a context of [Session.NewContext] has under key and its parent does not, nil for
+// nothing: for a door whose own context asks it first.
+func (s *Session) Value(key any) any {
+	if s == nil || key != identityKey {
+		return nil
+	}
+	return &s.renewable
+}
+
+// identityKey is the key under which package authcontext keeps the identity in a context.
+var identityKey = ctxkey.Of(func(ctx context.Context) { authcontext.FromContext(ctx) })
 
 // Watch starts to watch the session, once. The context that it returns is that of
 // [Session.NewContext], and is cancelled when the session has ended, with the status that

@@ -104,6 +104,9 @@ func (s *sessions) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		session, back, err := s.admit(ctx, spec, request.Peer(), request.Header())
 		if info, ok := connect.CallInfoForHandlerContext(ctx); ok && len(back) > 0 {
 			relay(info.ResponseHeader(), back)
+			if request.HTTPMethod() == http.MethodGet && back["Set-Cookie"] != nil {
+				info.ResponseHeader().Add("Cache-Control", "private") // whatever its handler thinks of shared caches, of an error, too
+			}
 		}
 		if err != nil {
 			return nil, wireError(err)
@@ -115,11 +118,7 @@ func (s *sessions) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 				return nil, wireError(err)
 			}
 		}
-		response, err := next(ctx, request)
-		if err == nil && request.HTTPMethod() == http.MethodGet && back["Set-Cookie"] != nil {
-			response.Header().Add("Cache-Control", "private") // whatever its handler thinks of shared caches
-		}
-		return response, err
+		return next(ctx, request)
 	}
 }
 

@@ -11,7 +11,7 @@
 //	http.ListenAndServe(":8080", protect(mux))
 //
 // [ForwardAuth] is for proxies that ask before they pass a request on: nginx with
-// auth_request, Traefik with ForwardAuth, Caddy with forward_auth. See docs/doors.md for
+// auth_request, Traefik with ForwardAuth, Caddy with reverse_proxy. See docs/proxies.md for
 // their configurations.
 //
 // # Refusals

@@ -18,29 +18,31 @@ import (
 // nothing to end before more is written.
 const announced = 2 << 10
 
-// exchange is a request and its response. It is the context of the handler, which costs
-// little while the session is not watched: it is made cancellable when somebody asks for
-// that.
+// exchange is a request and its response: all that one costs, in one allocation. It is the context
+// of the handler, which costs little while the session is not watched: it is made cancellable when
+// somebody asks for that. Handlers may keep it, so that it is not used again.
 type exchange struct {
 	call    peers.RequestContext
-	base    context.Context //nolint:containedctx // call with the identity
-	session *interceptor.Session
+	session *interceptor.Session // nil: nobody's
 	writer  http.ResponseWriter
+	own     interceptor.Session // what session points to
+	request http.Request        // the handler's
 
 	inner     atomic.Pointer[cancellable]
-	watched   atomic.Bool  // outlast has succeeded
 	written   atomic.Int64 // bytes of the body
+	watched   atomic.Bool  // outlast has succeeded
 	committed atomic.Bool  // the response has begun
-	cookie    bool         // a Set-Cookie was handed back
 
 	mu       sync.Mutex
 	stop     func() bool // forgets end
-	finished bool        // the handler has returned
 	failure  error       // why the session has ended, or could not be watched
 	conn     net.Conn    // that was hijacked; nil: none
+	finished bool        // the handler has returned
+
+	cookie bool // a Set-Cookie was handed back; the handler's goroutine alone reads it
 }
 
-// cancellable is base with an end.
+// cancellable is the call with the identity and an end.
 type cancellable struct {
 	context.Context //nolint:containedctx // it is one
 
@@ -75,7 +77,10 @@ func (x *exchange) Value(key any) any {
 	if c := x.inner.Load(); c != nil {
 		return c.Value(key) // which knows what context needs to cancel those that are made of this
 	}
-	return x.base.Value(key)
+	if found := x.session.Value(key); found != nil {
+		return found
+	}
+	return x.call.Value(key)
 }
 
 // Format implements [fmt.Formatter]: a fixed text.
@@ -86,7 +91,7 @@ func (x *exchange) ending() *cancellable {
 	c := x.inner.Load()
 	if c == nil {
 		c = &cancellable{}
-		c.Context, c.cancel = context.WithCancelCause(x.base)
+		c.Context, c.cancel = context.WithCancelCause(x.session.NewContext(&x.call))
 		x.inner.Store(c)
 		if x.finished && x.conn == nil {
 			c.cancel(nil)

@@ -34,6 +34,9 @@ const (
 // interceptor.WithAllowedOrigins sees links on foreign pages as such only with
 // [WithForwardedRequest], and refuses them without.
 //
+// The peer that callbacks find in their context is the proxy, without its certificate: a GatewayAuth believes nobody here
+// by interceptor.WithTrustedPeers, since what the proxy sends is what its clients say.
+//
 // A client that reaches the handler learns who it is itself; [WithGatewaySecrets] keeps all but the
 // proxy out. The error names every option that is not valid.
 func ForwardAuth(authn Authn, opts ...Option) (http.Handler, error) {
@@ -90,7 +93,7 @@ func (f *forwardAuth) decide(w http.ResponseWriter, r *http.Request) (map[string
 	ctx := r.Context()
 	var ac *authcontext.AuthContext
 	if !skipped {
-		found, err := f.authn.Authenticate(&peers.RequestContext{Context: ctx, Request: r}, f.header(asked)) //nolint:contextcheck // it is made of ctx
+		found, err := f.authn.Authenticate(&peers.RequestContext{Context: ctx, Request: asked}, f.header(asked)) //nolint:contextcheck // it is made of ctx
 		relay(w.Header(), found.ResponseHeader)
 		if err != nil {
 			return nil, err
@@ -116,9 +119,10 @@ func (f *forwardAuth) decide(w http.ResponseWriter, r *http.Request) (map[string
 	return told, nil
 }
 
-// inQuestion returns the request that a proxy asks about, as far as it tells of it.
+// inQuestion returns the request that a proxy asks about, as far as it tells of it. It has no TLS state: the
+// certificate is the proxy's, which speaks for nothing that its clients say.
 func (f *forwardAuth) inQuestion(r *http.Request) (*http.Request, bool) {
-	asked := &http.Request{URL: &url.URL{Path: "/"}, Header: r.Header, Host: r.Host}
+	asked := &http.Request{URL: &url.URL{Path: "/"}, Header: r.Header, Host: r.Host, RemoteAddr: r.RemoteAddr}
 	if !f.forwarded {
 		return asked, true // the method is unknown
 	}

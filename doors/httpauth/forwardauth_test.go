@@ -1,6 +1,7 @@
 package httpauth_test
 
 import (
+	"crypto/tls"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -148,6 +149,29 @@ func TestOptionsOfForwardAuthThatAreNotValid(t *testing.T) {
 		if _, err := httpauth.ForwardAuth(newAuth(t, &o), opt); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
+	}
+}
+
+// TestAProxyDoesNotVouchForItsClients: the certificate that it asks with is not theirs.
+func TestAProxyDoesNotVouchForItsClients(t *testing.T) {
+	auth, err := interceptor.NewGatewayAuth(interceptor.WithTrustedPeers("example.com"), interceptor.WithSharedSecrets(gatewaySecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := httpauth.ForwardAuth(auth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, authority := newCertificate(t)
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authority}
+	server.StartTLS()
+	defer server.Close()
+	server.Client().Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate}
+	get(t, server, "/", "X-Auth-Subject", "eve").mustBe(t, http.StatusUnauthorized, "UNTRUSTED_CALLER")
+	a := get(t, server, "/", "X-Auth-Subject", "ada", "X-Gateway-Secret", gatewaySecret) // of a gateway in front of the proxy
+	if a.mustBe(t, http.StatusOK, ""); a.Header.Get("X-Auth-Subject") != "ada" {
+		t.Errorf("%v", a.Header)
 	}
 }
 

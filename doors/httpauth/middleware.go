@@ -85,6 +85,24 @@ type door struct {
 	skipped   *routes
 	named     *routes
 	readsHost bool
+	navigable bool      // authn looks at origins, which a link may be followed from
+	into      intoAuthn // authn, if it is one and not what embeds it; nil otherwise
+}
+
+// intoAuthn needs no memory of its own for a Session.
+type intoAuthn interface {
+	AuthenticateInto(ctx context.Context, header http.Header, session *interceptor.Session) (interceptor.Authentication, error)
+}
+
+// authenticate says who sent the request of x, whose session it sets.
+func (d *door) authenticate(x *exchange, header http.Header) (found interceptor.Authentication, err error) {
+	if d.into != nil {
+		found, err = d.into.AuthenticateInto(&x.call, header, &x.own)
+	} else {
+		found, err = d.authn.Authenticate(&x.call, header)
+	}
+	x.session = found.Session
+	return found, err
 }
 
 func newDoor(authn Authn, c config) (*door, error) {
@@ -105,6 +123,14 @@ func newDoor(authn Authn, c config) (*door, error) {
 	}
 	if reader, ok := authn.(interface{ ReadsHost() bool }); ok {
 		d.readsHost = reader.ReadsHost()
+	}
+	checker, ok := authn.(interface{ ChecksOrigins() bool })
+	d.navigable = !ok || checker.ChecksOrigins()
+	switch a := authn.(type) { // what embeds one may do something else in its Authenticate
+	case *interceptor.Authenticator:
+		d.into = a
+	case *interceptor.GatewayAuth:
+		d.into = a
 	}
 	return d, nil
 }
@@ -136,7 +162,7 @@ func (d *door) skips(r *http.Request) (fullMethod string, yes bool) {
 
 // header returns that of r as authn is to see it.
 func (d *door) header(r *http.Request) http.Header {
-	leave := isNavigation(r)
+	leave := d.navigable && isNavigation(r)
 	if !leave && !d.readsHost {
 		return r.Header
 	}
@@ -171,26 +197,25 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	if skipped {
 		header = d.authn.HandlerHeader(header)
 	} else {
-		found, err := d.authn.Authenticate(&x.call, d.header(r)) //nolint:contextcheck // it is made of the request's
+		found, err := d.authenticate(x, d.header(r)) //nolint:contextcheck // x.call is made of the request's
 		relay(w.Header(), found.ResponseHeader)
 		if err != nil {
 			refuse(w, d.realm, err)
 			return
 		}
 		x.cookie = found.ResponseHeader["Set-Cookie"] != nil
-		x.session, header = found.Session, found.HandlerHeader(header)
+		header = found.HandlerHeader(header)
 	}
-	x.base = x.session.NewContext(&x.call)
 	defer x.finish()                                  //nolint:errcheck // when the handler panics
 	if err := x.admit(d, r, fullMethod); err != nil { //nolint:contextcheck // x is the context
 		_ = x.finish()
 		refuse(w, d.realm, err)
 		return
 	}
-	r2 := r.WithContext(x) //nolint:contextcheck // it is made of the request's
-	r2.Header = header
-	d.hideTrailer(r2)
-	next.ServeHTTP(x.responseWriter(), r2)
+	x.request = *r.WithContext(x) //nolint:contextcheck // it is made of the request's
+	x.request.Header = header
+	d.hideTrailer(&x.request)
+	next.ServeHTTP(x.responseWriter(), &x.request)
 	x.keepPrivate()
 	if ended := x.finish(); ended != nil {
 		x.abort(d.realm, ended)

@@ -49,7 +49,7 @@ func newConfig(opts []Option) config {
 // skipped. A pattern with a host makes the constructor fail, as the client chooses that.
 //
 // A path that can be read in two ways is not skipped: one with dot segments, with parameters or without, empty
-// segments or backslashes, however they are encoded.
+// segments or backslashes, however they are encoded, once or twice.
 func WithSkipPatterns(patterns ...string) Option {
 	patterns = slices.Clone(patterns)
 	return optionFunc(func(c *config) { c.skip = slices.Concat(c.skip, patterns) })

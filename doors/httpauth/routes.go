@@ -70,20 +70,28 @@ func methodRoutes(methods map[string]string) (*routes, error) {
 }
 
 // find returns the name behind the pattern that a request matches. It is false for one whose
-// path can be read in two ways, lest the handler read the other.
+// path can be read in two ways, lest the handler, or a server behind it, read the other: as it is
+// encoded, decoded, or decoded once more.
 func (t *routes) find(r *http.Request) (name string, ok bool) {
 	if t == nil || r.Method == http.MethodConnect || !isPlain(r.URL.Path) {
 		return "", false
 	}
-	name, ok = t.match(r)
-	if !ok || r.URL.RawPath == "" {
-		return name, ok
+	if name, ok = t.match(r); !ok {
+		return "", false
 	}
-	decoded := &http.Request{Method: r.Method, Host: r.Host, URL: &url.URL{Path: r.URL.Path}}
-	if other, ok := t.match(decoded); !ok || other != name {
+	if r.URL.RawPath != "" && !t.leads(r, r.URL.Path, name) {
+		return "", false
+	}
+	if again, err := url.PathUnescape(r.URL.Path); err == nil && again != r.URL.Path && (!isPlain(again) || !t.leads(r, again, name)) {
 		return "", false
 	}
 	return name, true
+}
+
+// leads reports whether the name behind the pattern that r would match is this one if its path, decoded, were path.
+func (t *routes) leads(r *http.Request, path, name string) bool {
+	found, ok := t.match(&http.Request{Method: r.Method, Host: r.Host, URL: &url.URL{Path: path}})
+	return ok && found == name
 }
 
 func (t *routes) match(r *http.Request) (string, bool) {

@@ -19,6 +19,9 @@ type Supplied struct {
 	hop     bool // there is a Connection, which says that some of it is for one hop
 	endless bool // there are too many names to be looked at
 	hidden  bool // see Hidden
+	// What nearly every request is asked for, found while its names were looked at.
+	own, cookies []string
+	odd          bool // one of these has a name in another spelling, too
 }
 
 type field struct {
@@ -47,12 +50,26 @@ func (s *Supplied) Take(header http.Header, suspects *[256]bool, hides func(name
 			c += 'a' - 'A'
 		}
 		switch c {
+		case 'a':
+			s.note(&s.own, Authorization, name, values)
 		case 'g':
 			s.renamed = s.renamed || headername.HasPrefix(name, headername.GatewayPrefix)
 		case 'c':
-			s.hop = s.hop || strings.EqualFold(name, connectionKey)
+			s.note(&s.cookies, Cookie, name, values)
+			s.hop = s.hop || len(name) == len(connectionKey) && strings.EqualFold(name, connectionKey)
 		}
 		s.hidden = s.hidden || suspects != nil && suspects[c] && hides(name)
+	}
+}
+
+// note keeps values in found if name is that of known.
+func (s *Supplied) note(found *[]string, known Name, name string, values []string) {
+	switch {
+	case len(name) != len(known.Key):
+	case name == known.Canonical:
+		*found = values
+	default:
+		s.odd = s.odd || strings.EqualFold(name, known.Key)
 	}
 }
 
@@ -85,6 +102,15 @@ func (s *Supplied) Bounded() bool {
 // Raw implements Headers. gRPC metadata passes for a header, too: a name is found in any
 // case.
 func (s *Supplied) Raw(name Name) []string {
+	if !s.odd {
+		switch name.Is {
+		case IsAuthorization:
+			return s.own
+		case IsCookie:
+			return s.cookies
+		case IsHost, other:
+		}
+	}
 	var found []string
 	for i := range s.fields {
 		f := &s.fields[i]
