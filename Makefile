@@ -32,7 +32,7 @@ strict = true
 .PHONY: mutants
 mutants: ## Change the code in n=100 places, seed=1, and see that tests fail
 	go -C internal/mutants run . -n $(n) -seed $(seed) -max-survivors $(most) -strict=$(strict) \
-		./cache ./interceptor ./metadata ./internal/incoming ./authcontext/header.go
+		./cache ./interceptor ./metadata ./internal/incoming ./internal/extractor ./internal/member ./authcontext/header.go
 
 .PHONY: bench
 bench: ## Measure, in minutes, and write docs/performance.md

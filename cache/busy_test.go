@@ -280,6 +280,26 @@ func TestACallAndARecheckOfOneKeyWithoutASlot(t *testing.T) {
 	}
 }
 
+// TestACallThatSharesTheWaitOfARecheck: it has a second chance, too.
+func TestACallThatSharesTheWaitOfARecheck(t *testing.T) {
+	away(t, cache.Policy{MaxVerifies: 4}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
+		free := occupy(t, c, 4)
+		open, wg := recheckOpen(t, c)
+		wg.Go(func() {
+			if _, result, err := c.Recheck(t.Context(), cache.NewKey("0"), o.load("0")); result != cache.Miss || err != nil {
+				t.Errorf("the recheck: %v, %v", result, err)
+			}
+		})
+		synctest.Wait()
+		const wait = cache.DefaultPatience * 3 / 2
+		wg.Go(func() { after(t, wait, o, c, "0", cache.Shared, nil) })
+		time.Sleep(wait)
+		close(open)
+		wg.Wait()
+		free()
+	})
+}
+
 // TestWhoSharesALoadThatFoundNoSlot: its own wait may be longer than that of the call which
 // began. A newcomer's is not, however many there are.
 func TestWhoSharesALoadThatFoundNoSlot(t *testing.T) {

@@ -121,6 +121,48 @@ func TestACallerIsPatientForAWhile(t *testing.T) {
 	})
 }
 
+// heard is what a process has found out at a time, or this one where that is zero.
+type heard struct{ at time.Time }
+
+func (h heard) VerifiedAt() time.Time { return h.at }
+
+// TestWhatAnotherProcessWasToldDoesNotEndAnOutage: that the owner can be asked there says
+// nothing about here.
+func TestWhatAnotherProcessWasToldDoesNotEndAnOutage(t *testing.T) {
+	for by, want := range map[string]int{"this process": 1, "another": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := cache.New[heard](cache.Policy{TTL: 10 * time.Second, StaleIfError: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			loads := 0
+			call := func(name string, v heard, fails error, want cache.Result) {
+				t.Helper()
+				_, result, err := c.Do(t.Context(), cache.NewKey(name), func(context.Context) (heard, time.Time, error) {
+					loads++
+					return v, time.Time{}, fails
+				})
+				if result != want || err != nil {
+					t.Errorf("%s: %v, %v, want %v", name, result, err, want)
+				}
+			}
+			call("known", heard{}, nil, cache.Miss)
+			time.Sleep(10 * time.Second)
+			call("known", heard{}, cache.ErrUnavailable, cache.Stale)
+			v := heard{}
+			if want == 0 {
+				v.at = time.Now()
+			}
+			call("new", v, nil, cache.Miss)
+			loads = 0
+			call("known", heard{}, cache.ErrUnavailable, cache.Stale)
+			if loads != want {
+				t.Errorf("after an answer that %s was given, the owner was asked %d times, want %d", by, loads, want)
+			}
+		})
+	}
+}
+
 func TestManyWhoArePatientShareOneLoad(t *testing.T) {
 	away(t, cache.Policy{}, 1, func(t *testing.T, c *cache.Cache[string], o *sessions) {
 		o.set(func() { o.hangs, o.loads = true, map[string]int{} })

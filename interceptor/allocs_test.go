@@ -4,6 +4,7 @@ package interceptor_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -29,12 +30,31 @@ func TestAHitAllocatesAContextAlone(t *testing.T) {
 	handler := func(context.Context, any) (any, error) { return nil, nil }
 	if n := testing.AllocsPerRun(200, func() {
 		if _, err := unary(ctx, nil, info, handler); err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
 	}); n > 1 {
 		t.Errorf("%v allocations, want 1", n)
 	}
 	if s := a.Stats(); s.Hits != 200 || s.Misses != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestAHitOfADoorCopiesNoValues of the header: what it allocates is the Session, and a first
+// time the place for names.
+func TestAHitOfADoorCopiesNoValues(t *testing.T) {
+	a, err := interceptor.NewSessionAuth(benchVerify, benchMapExpiring, interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := http.Header{"Authorization": {"Bearer " + benchToken}, "Accept": {"*/*"}}
+	if n := testing.AllocsPerRun(200, func() {
+		found, err := a.Authenticate(t.Context(), header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = found.Session.Close()
+	}); n > 1 {
+		t.Errorf("%v allocations, want 1", n)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/internal/extractor"
 	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/member"
@@ -56,13 +57,14 @@ type Authenticator struct {
 	cache        *cache.Cache[*identity] // nil: none
 	uncached     *uncached               // nil with a cache
 	forgotten    forgotten
-	extractors   []extractor
+	extractors   []extractor.Extractor
 	keyHeaders   []incoming.Name
-	reads        []incoming.Name // that are read besides Authorization and Cookie, each once
-	readsCookies bool            // an extractor reads the Cookie header
-	readsAll     bool            // an extractor reads the whole header
-	taggers      []forget.Tagger // one for each secret; sessions here have the names that the first gives
-	member       *member.Member  // nil: it stands alone
+	reads        []incoming.Name           // that are read besides Authorization and Cookie, each once
+	readsCookies bool                      // an extractor reads the Cookie header
+	readsAll     bool                      // an extractor reads the whole header
+	taggers      []forget.Tagger           // one for each secret; sessions here have the names that the first gives
+	member       *member.Member            // nil: it stands alone
+	shared       *member.Shared[*identity] // nil: nothing is
 	streams      streams.Set
 	patience     time.Duration // with the verification of a stream's session
 }
@@ -102,14 +104,14 @@ func NewSessionAuth[S any](verify VerifyFunc[S], mapSession MapFunc[S], opts ...
 // prepare works out what every call needs. The error names every option that is not valid.
 func (a *Authenticator) prepare() error {
 	var errs [4]error
-	a.extractors, errs[0] = parseExtractors(a.config.extractors)
+	a.extractors, errs[0] = extractor.Parse(a.config.extractors)
 	a.keyHeaders, errs[1] = parseKeyHeaders(a.config.keyHeaders)
 	for i := range a.extractors {
 		e := &a.extractors[i]
-		a.readsAll = a.readsAll || e.source == nil
-		a.readsCookies = a.readsCookies || e.header.Is == incoming.IsCookie
-		if e.source != nil {
-			a.reads = append(a.reads, e.header)
+		a.readsAll = a.readsAll || e.Source == nil
+		a.readsCookies = a.readsCookies || e.Header.Is == incoming.IsCookie
+		if e.Source != nil {
+			a.reads = append(a.reads, e.Header)
 		}
 	}
 	a.reads = slices.Concat(a.reads, a.keyHeaders)

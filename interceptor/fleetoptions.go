@@ -74,7 +74,7 @@ func WithSharedCache(store fleet.Store, codec fleet.Codec) Option {
 		if nils.Is(store) {
 			return
 		}
-		c.shared = store
+		c.store = store
 		if !nils.Is(codec) {
 			c.codec = codec
 		}
@@ -95,7 +95,7 @@ func (c *config) checkFleet() {
 	case c.lag <= 0 || c.lag > longest:
 		c.fail(fmt.Errorf("interceptor: WithLag: %v must be positive and not above the TTL of %v", c.lag, longest))
 	}
-	if c.shared != nil && c.policy == nil {
+	if c.store != nil && c.policy == nil {
 		c.fail(errors.New("interceptor: WithSharedCache needs WithCache"))
 	}
 }

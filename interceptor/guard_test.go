@@ -2,6 +2,7 @@ package interceptor_test
 
 import (
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -92,6 +93,25 @@ func TestAWholeHeaderIsHandedOnUpToItsBound(t *testing.T) {
 	} {
 		if _, err := a.Authenticate(t.Context(), test.header); status.Code(err) != test.want {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTheHeaderForHandlers: without what is not theirs, and otherwise as it came.
+func TestTheHeaderForHandlers(t *testing.T) {
+	g, err := interceptor.NewGatewayAuth(interceptor.WithSharedSecrets(strings.Repeat("s", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct{ header, want http.Header }{
+		"nothing to hide": {http.Header{"Accept": {"a", "b"}}, http.Header{"Accept": {"a", "b"}}},
+		"an identity":     {http.Header{"Accept": {"a"}, "X-Auth-Subject": {"x"}}, http.Header{"Accept": {"a"}}},
+		"the secret":      {http.Header{"Accept": {"a"}, "X_gateway_secret": {"x"}}, http.Header{"Accept": {"a"}}},
+		"no header":       {nil, nil},
+	} {
+		before := test.header.Clone()
+		if got := g.HandlerHeader(test.header); !reflect.DeepEqual(got, test.want) || !reflect.DeepEqual(test.header, before) {
+			t.Errorf("%s: %v of %v, want %v", name, got, test.header, test.want)
 		}
 	}
 }

@@ -28,10 +28,10 @@ func (a *Authenticator) makeKey(ctx context.Context, r *request, own []string) *
 			parts = appendPart(parts, credentials[j].Value)
 		}
 		switch e := &a.extractors[i]; {
-		case e.header.Is == incoming.IsAuthorization:
+		case e.Header.Is == incoming.IsAuthorization:
 			taken = taken || len(credentials) > 0
-		case len(credentials) == 0 && !a.restricted && e.source != nil && e.header.Is != incoming.IsCookie:
-			parts = appendParts(parts, r.headers.Values(e.header)) // which a verifier may read, if not the extractor
+		case len(credentials) == 0 && !a.restricted && e.Source != nil && e.Header.Is != incoming.IsCookie:
+			parts = appendParts(parts, r.headers.Values(e.Header)) // which a verifier may read, if not the extractor
 		}
 	}
 	if !a.restricted {
@@ -96,7 +96,7 @@ func parseKeyHeaders(names []string) ([]incoming.Name, error) {
 func (a *Authenticator) tokenTags(token string) []cache.Tag {
 	names := []string{token, authmd.PlainToken(token)}
 	for i := range a.extractors {
-		if given := a.extractors[i].appendNames(nil, token); len(given) > 0 {
+		if given := a.extractors[i].AppendNames(nil, token); len(given) > 0 {
 			names = append(names, given[len(given)-1])
 		}
 	}
@@ -113,7 +113,7 @@ func (a *Authenticator) tags(r *request) []cache.Tag {
 	for i := range a.extractors {
 		for _, c := range r.foundBy(i) {
 			if c.Token != "" {
-				names = a.extractors[i].appendNames(names, c.Token)
+				names = a.extractors[i].AppendNames(names, c.Token)
 			}
 		}
 	}

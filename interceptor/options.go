@@ -51,7 +51,7 @@ type config struct {
 	busSecrets []string
 	lag        time.Duration
 	lagGiven   bool
-	shared     fleet.Store // nil: none
+	store      fleet.Store // nil: none
 	codec      fleet.Codec
 
 	// Of a GatewayAuth alone.

@@ -3,9 +3,11 @@ package interceptor
 import (
 	"time"
 
+	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/internal/member"
+	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 )
 
 // replica is an Authenticator as one of a fleet.
@@ -13,10 +15,10 @@ type replica struct{ *Authenticator }
 
 // join makes the Authenticator a member of its fleet, if it has one.
 func (a *Authenticator) join() (err error) {
-	if a.bus == nil && a.shared == nil {
+	if a.bus == nil && a.store == nil {
 		return nil
 	}
-	c := member.Config{Bus: a.bus, Lag: a.lag, Keep: cache.DefaultVerifyTimeout, Shares: a.shared != nil}
+	c := member.Config{Bus: a.bus, Lag: a.lag, Keep: cache.DefaultVerifyTimeout, Shares: a.store != nil}
 	if a.policy != nil {
 		c.Keep = member.Sum(max(a.policy.VerifyTimeout, cache.DefaultVerifyTimeout), a.policy.TTL, a.policy.StaleIfError)
 	}
@@ -25,8 +27,26 @@ func (a *Authenticator) join() (err error) {
 			return prefixed("WithBus: ", err)
 		}
 	}
-	a.member, err = member.Join(replica{a}, c)
-	return err
+	if a.member, err = member.Join(replica{a}, c); err != nil || a.store == nil {
+		return err
+	}
+	a.shared = &member.Shared[*identity]{
+		Store: a.store, Codec: a.codec, Member: a.member, Policy: a.policy, NotFound: refusedLoad{refusal.NoSuchSession},
+		New: func(auth *authcontext.AuthContext, session any, at time.Time) *identity {
+			id := a.newIdentity(auth, session)
+			id.verified = &at
+			return id
+		},
+	}
+	return nil
+}
+
+// VerifiedAt implements cache.Dated.
+func (id *identity) VerifiedAt() time.Time {
+	if id == nil || id.verified == nil {
+		return time.Time{}
+	}
+	return *id.verified
 }
 
 // Apply implements member.Local.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	"github.com/grpc-sessionauth/sessionauth/internal/extractor"
 	"github.com/grpc-sessionauth/sessionauth/internal/headername"
 	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 	"github.com/grpc-sessionauth/sessionauth/internal/redact"
@@ -29,7 +30,7 @@ type request struct {
 	supplied incoming.Supplied // what it is for another
 	token    string
 	found    []authmd.Credential   // all of them, by extractor in their order
-	ends     [maxExtractors]uint16 // where in found those of each extractor end
+	ends     [extractor.Max]uint16 // where in found those of each extractor end
 	key      cache.Key
 	carried  context.Context //nolint:containedctx // what WithKeyContext carries over
 
@@ -84,22 +85,22 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 		return refusal.InvalidSession
 	}
 	own := h.Values(incoming.Authorization)
-	if ambiguous(own) || renamed && incoming.Conflicts(h) {
+	if extractor.Ambiguous(own) || renamed && incoming.Conflicts(h) {
 		return refusal.AmbiguousCredentials
 	}
 	r.found = r.space[:0]
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		values := own
-		if e.source != nil && e.header.Is != incoming.IsAuthorization {
-			values = h.Values(e.header)
+		if e.Source != nil && e.Header.Is != incoming.IsAuthorization {
+			values = h.Values(e.Header)
 		}
-		if e.contradicts(values) {
+		if e.Contradicts(values) {
 			return refusal.AmbiguousCredentials
 		}
 		first := len(r.found)
 		var err error
-		if r.found, err = e.credentials(ctx, h, values, r.found); err != nil {
+		if r.found, err = e.Credentials(ctx, h, values, r.found); err != nil {
 			return a.notFound(ctx)
 		}
 		if len(r.found) > incoming.MaxCredentials {
@@ -120,7 +121,7 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 		return refusal.MissingCredentials // and not anonymous
 	case r.token == "":
 		return nil
-	case a.origins != nil && a.handsCookies(r) && a.fromForeignPage(h):
+	case a.origins != nil && a.handsCookies(r) && a.origins.Foreign(h):
 		return refusal.OriginNotAllowed
 	case a.cache == nil:
 		return nil
@@ -153,12 +154,12 @@ func (a *Authenticator) malformed(h incoming.Headers, own []string) bool {
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		switch {
-		case e.source == nil || e.header.Is == incoming.IsCookie:
-		case e.header.Is == incoming.IsAuthorization:
+		case e.Source == nil || e.Header.Is == incoming.IsCookie:
+		case e.Header.Is == incoming.IsAuthorization:
 			if slices.ContainsFunc(own, func(value string) bool { return headername.HasPrefix(strings.TrimSpace(value), scheme) }) {
 				return true
 			}
-		case len(h.Values(e.header)) > 0:
+		case len(h.Values(e.Header)) > 0:
 			return true
 		}
 	}
@@ -176,7 +177,7 @@ func (a *Authenticator) handsCookies(r *request) bool {
 	}
 	for i := range a.extractors {
 		// One that is no Source may have read it.
-		if e := &a.extractors[i]; (e.source == nil || e.header.Is == incoming.IsCookie) && len(r.foundBy(i)) > 0 {
+		if e := &a.extractors[i]; (e.Source == nil || e.Header.Is == incoming.IsCookie) && len(r.foundBy(i)) > 0 {
 			return true
 		}
 	}
@@ -193,7 +194,7 @@ func (a *Authenticator) header(r *request) (http.Header, bool) {
 	}
 	header := r.headers.Full()
 	for name := range header {
-		if headername.IsIdentity(name) && !slices.ContainsFunc(a.extractors, func(e extractor) bool { return e.header.Canonical == name }) {
+		if headername.IsIdentity(name) && !slices.ContainsFunc(a.extractors, func(e extractor.Extractor) bool { return e.Header.Canonical == name }) {
 			delete(header, name)
 		}
 	}
@@ -207,13 +208,13 @@ func (a *Authenticator) keyed(r *request) http.Header {
 	seen := map[string]bool{"": true}
 	for i := range a.extractors {
 		e := &a.extractors[i]
-		if e.source == nil {
+		if e.Source == nil {
 			continue
 		}
 		for _, c := range r.foundBy(i) {
-			if e.header.Is != incoming.IsCookie {
-				if !slices.Contains(header[e.header.Canonical], c.Value) {
-					header.Add(e.header.Canonical, c.Value)
+			if e.Header.Is != incoming.IsCookie {
+				if !slices.Contains(header[e.Header.Canonical], c.Value) {
+					header.Add(e.Header.Canonical, c.Value)
 				}
 				continue
 			}
@@ -243,11 +244,11 @@ func (a *Authenticator) secrets(r *request) []string {
 		e := &a.extractors[i]
 		for _, c := range r.foundBy(i) {
 			secrets = append(secrets, c.Value, c.Token)
-			if e.header.Is == incoming.IsCookie {
+			if e.Header.Is == incoming.IsCookie {
 				secrets = redact.Cookies(secrets, c.Value)
 			}
-			if e.naming { // the owner of the sessions knows them by these
-				_ = catch.Protect(func() { secrets = e.appendNames(secrets, c.Token) })
+			if e.Naming { // the owner of the sessions knows them by these
+				_ = catch.Protect(func() { secrets = e.AppendNames(secrets, c.Token) })
 			}
 		}
 	}

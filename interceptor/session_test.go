@@ -2,11 +2,16 @@ package interceptor_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
@@ -170,4 +175,75 @@ func TestSessionsFromManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// messages is a stream of a door's own, whose client is silent.
+type messages struct {
+	grpc.ServerStream
+
+	ctx context.Context
+}
+
+func (m messages) Context() context.Context { return m.ctx }
+
+func (m messages) RecvMsg(any) error { return io.EOF }
+
+// TestAStreamOfADoorEndsWithItsSession, and with its handler otherwise.
+func TestAStreamOfADoorEndsWithItsSession(t *testing.T) {
+	var ended atomic.Bool
+	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) {
+		if ended.Load() {
+			return "", interceptor.ErrInvalidSession
+		}
+		return token, nil
+	}, func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+		return &authcontext.AuthContext{Subject: s}, nil
+	}, interceptor.WithOptionalAuth())
+	if err != nil {
+		t.Fatal(err)
+	}
+	errHandler := errors.New("of the handler")
+	for name, test := range map[string]struct {
+		header  http.Header
+		ends    bool
+		subject string
+		want    error
+	}{
+		"it ends with its session": {http.Header{"Authorization": {"Bearer alice"}}, true, "alice", interceptor.ErrInvalidSession},
+		"with its handler":         {http.Header{"Authorization": {"Bearer alice"}}, false, "alice", errHandler},
+		"nobody's with nothing":    {nil, true, "", errHandler},
+	} {
+		ended.Store(false)
+		found, err := a.Authenticate(t.Context(), test.header)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		stream := messages{ctx: t.Context()}
+		err = found.Session.ServeStream(t.Context(), nil, stream, &grpc.StreamServerInfo{}, func(_ any, stream grpc.ServerStream) error {
+			ctx := stream.Context()
+			auth, _ := authcontext.FromContext(ctx)
+			if (auth != nil) != (test.subject != "") || auth != nil && auth.Subject != test.subject {
+				t.Errorf("%s: the handler sees %v", name, auth)
+			}
+			if test.ends {
+				ended.Store(true)
+				if err := a.ForgetSubject(ctx, "alice"); err != nil {
+					t.Error(name, err)
+				}
+				if test.subject != "" {
+					<-ctx.Done()
+				}
+			}
+			if err := stream.RecvMsg(nil); test.subject != "" && test.ends == errors.Is(err, io.EOF) {
+				t.Errorf("%s: RecvMsg: %v", name, err)
+			}
+			return errHandler
+		})
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+		if err := found.Session.Check(); test.subject != "" && err == nil {
+			t.Errorf("%s: it is not closed", name)
+		}
+	}
 }

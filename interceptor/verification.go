@@ -11,6 +11,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/internal/catch"
+	"github.com/grpc-sessionauth/sessionauth/internal/extractor"
 	"github.com/grpc-sessionauth/sessionauth/internal/forget"
 	"github.com/grpc-sessionauth/sessionauth/internal/refusal"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
@@ -58,7 +59,7 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 
 // tagsBounded is tags, whatever the code of users does that names sessions.
 func (a *Authenticator) tagsBounded(ctx context.Context, r *request) ([]cache.Tag, error) {
-	if !slices.ContainsFunc(a.extractors, func(e extractor) bool { return e.naming }) {
+	if !slices.ContainsFunc(a.extractors, func(e extractor.Extractor) bool { return e.Naming }) {
 		return a.tags(r), nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
@@ -163,6 +164,15 @@ func (a *Authenticator) verifyAlone(ctx context.Context, r *request, recheck boo
 		return id, nil
 	}
 	return nil, refusal.VerificationUnavailable
+}
+
+// resolveShared is resolve, unless another has found out already.
+func (a *Authenticator) resolveShared(ctx context.Context, r *request, tags []cache.Tag) (*identity, error) {
+	resolve := func(ctx context.Context) (*identity, error) { return a.resolve(ctx, r) }
+	if a.shared == nil {
+		return resolve(ctx)
+	}
+	return a.shared.Resolve(ctx, r.key, tags, resolve)
 }
 
 // resolve runs the callbacks in a span. Every error is a refusedLoad.

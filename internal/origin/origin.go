@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/grpc-sessionauth/sessionauth/internal/incoming"
 )
 
 // defaultPorts are left out of an origin (RFC 6454 §6.2).
@@ -64,12 +66,23 @@ func New(origins []string) (Set, error) {
 	return set, errors.Join(errs...)
 }
 
+var (
+	originHeaders    = [...]incoming.Name{incoming.NewName("origin"), incoming.NewName("grpcgateway-origin")}
+	fetchSiteHeaders = [...]incoming.Name{incoming.NewName("sec-fetch-site"), incoming.NewName("grpcgateway-sec-fetch-site")}
+)
+
 // Foreign reports whether a page of another origin made a browser send a call with these
-// values of Origin and Sec-Fetch-Site. A browser that sends no Origin, as with a GET, may
-// still say where the page is from.
-func (s Set) Foreign(origins, fetchSites []string) bool {
-	if len(origins) == 0 {
-		return slices.Contains(fetchSites, "cross-site")
+// headers. A browser that sends no Origin, as with a GET, may still say where the page is from.
+func (s Set) Foreign(h incoming.Headers) bool {
+	named := false
+	for _, name := range originHeaders {
+		for _, origin := range h.Values(name) {
+			if named = true; !slices.Contains(s, origin) {
+				return true
+			}
+		}
 	}
-	return slices.ContainsFunc(origins, func(origin string) bool { return !slices.Contains(s, origin) })
+	return !named && slices.ContainsFunc(fetchSiteHeaders[:], func(name incoming.Name) bool {
+		return slices.Contains(h.Values(name), "cross-site")
+	})
 }

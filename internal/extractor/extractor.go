@@ -1,4 +1,6 @@
-package interceptor
+// Package extractor runs the extractors of an Authenticator over the headers of requests,
+// whoever wrote them.
+package extractor
 
 import (
 	"context"
@@ -14,27 +16,29 @@ import (
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
 
-// extractor is an Extractor and, where it is a Source, the header it reads.
-type extractor struct {
+// Extractor is an Extractor of package metadata and, where it is a Source, the header it reads.
+type Extractor struct {
 	authmd.Extractor
 
-	source  authmd.Source // nil if it is none
-	header  incoming.Name
-	foreign bool // credentials are found by code that is not of package metadata
-	naming  bool // sessions are named by such code
+	Source authmd.Source // nil if it is none
+	Header incoming.Name
+	Naming bool // sessions are named by code that is not of package metadata
+
+	foreign bool // credentials are found by such code
 }
 
-// maxExtractors is what a request has room for; authmd.Cookie takes several names.
-const maxExtractors = 8
+// Max is what a request has room for; authmd.Cookie takes several names.
+const Max = 8
 
-func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
+// Parse returns the extractors in their order. The error names each that cannot be used.
+func Parse(extractors []authmd.Extractor) ([]Extractor, error) {
 	if len(extractors) == 0 {
 		return nil, errors.New("interceptor: WithExtractors needs at least one extractor")
 	}
-	if len(extractors) > maxExtractors {
-		return nil, fmt.Errorf("interceptor: WithExtractors: %d extractors, want %d or fewer", len(extractors), maxExtractors)
+	if len(extractors) > Max {
+		return nil, fmt.Errorf("interceptor: WithExtractors: %d extractors, want %d or fewer", len(extractors), Max)
 	}
-	parsed := make([]extractor, 0, len(extractors))
+	parsed := make([]Extractor, 0, len(extractors))
 	var errs []error
 	for i, e := range extractors {
 		source, ok := e.(authmd.Source)
@@ -47,9 +51,9 @@ func parseExtractors(extractors []authmd.Extractor) ([]extractor, error) {
 		case ok:
 			_, wraps := source.(wrapper)
 			foreign := isForeign(source)
-			parsed = append(parsed, extractor{e, source, incoming.NewName(source.Header()), foreign, foreign || wraps})
+			parsed = append(parsed, Extractor{e, source, incoming.NewName(source.Header()), foreign || wraps, foreign})
 		default:
-			parsed = append(parsed, extractor{Extractor: e, foreign: true})
+			parsed = append(parsed, Extractor{Extractor: e, foreign: true})
 		}
 	}
 	return parsed, errors.Join(errs...)
@@ -74,19 +78,19 @@ var (
 	readyVerifiers = strings.TrimSuffix(ownExtractors, "metadata") + "verify/"
 )
 
-// credentials appends what the extractor finds to dst. values are those of its header, if
+// Credentials appends what the extractor finds to dst. values are those of its header, if
 // it is a Source.
-func (e *extractor) credentials(
+func (e *Extractor) Credentials(
 	ctx context.Context, h incoming.Headers, values []string, dst []authmd.Credential,
 ) ([]authmd.Credential, error) {
 	if !e.foreign {
-		return e.source.AppendCredentials(dst, values), nil
+		return e.Source.AppendCredentials(dst, values), nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, cache.DefaultVerifyTimeout)
 	defer cancel()
 	found, err := catch.Call(bounded, func(context.Context) ([]authmd.Credential, error) {
-		if e.source != nil {
-			return e.source.AppendCredentials(nil, values), nil
+		if e.Source != nil {
+			return e.Source.AppendCredentials(nil, values), nil
 		}
 		token, ok := e.Extract(h.Full())
 		if !ok || token == "" {
@@ -97,15 +101,15 @@ func (e *extractor) credentials(
 	return append(dst, found...), err
 }
 
-// contradicts reports whether a header that holds one credential holds several. The
+// Contradicts reports whether a header that holds one credential holds several. The
 // same cookie twice is legal, and Authorization is looked at in any case.
-func (e *extractor) contradicts(values []string) bool {
-	return e.source != nil && e.header.Is != incoming.IsCookie && e.header.Is != incoming.IsAuthorization && ambiguous(values)
+func (e *Extractor) Contradicts(values []string) bool {
+	return e.Source != nil && e.Header.Is != incoming.IsCookie && e.Header.Is != incoming.IsAuthorization && Ambiguous(values)
 }
 
-// ambiguous reports whether two parties could take two different credentials from the
+// Ambiguous reports whether two parties could take two different credentials from the
 // values of a header that holds one: they differ, or were joined.
-func ambiguous(values []string) bool {
+func Ambiguous(values []string) bool {
 	for _, value := range values {
 		if value != values[0] || strings.IndexByte(value, ',') >= 0 {
 			return true
@@ -114,8 +118,8 @@ func ambiguous(values []string) bool {
 	return false
 }
 
-// appendNames appends what the session behind a token could be called.
-func (e *extractor) appendNames(dst []string, token string) []string {
+// AppendNames appends what the session behind a token could be called.
+func (e *Extractor) AppendNames(dst []string, token string) []string {
 	if namer, ok := e.Extractor.(authmd.Namer); ok {
 		return namer.AppendNames(dst, token)
 	}
