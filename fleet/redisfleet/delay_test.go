@@ -59,7 +59,7 @@ func BenchmarkVerifications(b *testing.B) {
 				stores[i] = newStore(b, s.config())
 			}
 			for i := range all {
-				all[i] = newAuth(b, o, minute, interceptor.WithBus(line, secret), interceptor.WithSharedCache(stores[i%len(stores)], nil))
+				all[i] = newAuth(b, o, long, interceptor.WithBus(line, secret), interceptor.WithSharedCache(stores[i%len(stores)], nil))
 			}
 			for n := 0; b.Loop(); n++ {
 				var wg sync.WaitGroup

@@ -79,7 +79,7 @@ func replica(text string) error {
 		}
 		return &session{"user-of-" + token}, nil
 	}
-	auth, err := interceptor.NewSessionAuth(verify, identify, minute, interceptor.WithBus(bus, secret), interceptor.WithSharedCache(store, nil))
+	auth, err := interceptor.NewSessionAuth(verify, identify, long, interceptor.WithBus(bus, secret), interceptor.WithSharedCache(store, nil))
 	if err != nil {
 		return err
 	}
