@@ -27,6 +27,7 @@ type owner struct {
 	mu       sync.Mutex
 	ended    map[string]time.Time
 	down     bool
+	gate     chan struct{} // not nil: nobody is answered before it is closed
 	verified atomic.Int64
 }
 
@@ -34,6 +35,12 @@ type session struct{ User string }
 
 func (o *owner) verify(_ context.Context, token string, _ http.Header) (*session, error) {
 	o.verified.Add(1)
+	o.mu.Lock()
+	gate := o.gate
+	o.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -43,6 +50,19 @@ func (o *owner) verify(_ context.Context, token string, _ http.Header) (*session
 		return nil, interceptor.ErrInvalidSession
 	}
 	return &session{"user-of-" + token}, nil
+}
+
+// shut has nobody answered until open is called.
+func (o *owner) shut() (open func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gate = make(chan struct{})
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		close(o.gate)
+		o.gate = nil
+	}
 }
 
 func (o *owner) end(token string) {
