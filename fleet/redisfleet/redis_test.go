@@ -134,8 +134,11 @@ func (s *server) signal(sig os.Signal) {
 // config is for a Bus or a Store there, which does not give up on a machine that is busy.
 func (s *server) config() redisfleet.Config {
 	return redisfleet.Config{
-		Redis: rueidis.ClientOption{InitAddress: []string{s.addr}}, Name: "test", Secrets: []string{secret},
-		Budget: 10 * time.Second, Wait: 20 * time.Second,
+		Redis: rueidis.ClientOption{
+			InitAddress: []string{s.addr}, ConnWriteTimeout: patience,
+			Dialer: net.Dialer{Timeout: patience, KeepAlive: patience},
+		},
+		Name: "test", Secrets: []string{secret}, Budget: patience, Wait: patience,
 	}
 }
 

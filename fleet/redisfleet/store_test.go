@@ -281,7 +281,7 @@ func TestNoCallIsAllowedOrRefusedBecauseOfRedis(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, o := startRedis(t), &owner{}
 			c := s.config()
-			c.Budget, c.Wait = 0, 0
+			c.Budget, c.Wait, c.Redis = 0, 0, rueidis.ClientOption{InitAddress: c.Redis.InitAddress}
 			bus := newBus(t, s.config())
 			hasty := newStore(t, c) // as it is by default
 			a := newAuth(t, o, long, interceptor.WithBus(bus, secret), interceptor.WithSharedCache(hasty, nil))
