@@ -25,14 +25,16 @@ const (
 	dialTimeout  = 500 * time.Millisecond
 	keepAlive    = 100 * time.Millisecond
 	writeTimeout = 250 * time.Millisecond
+	// More of them are made when they are first used, by a call that would wait for it.
+	oneConnection = -1
 )
 
 // Config says where Redis is and what keeps the fleets in it apart.
 type Config struct {
 	// Redis says how to connect: addresses, TLS, the user of an ACL, sentinels, a cluster. All
 	// of it is passed to rueidis, but for retries and client-side caching, which are off, and
-	// for the timeouts that are zero: Dialer.Timeout is then 500 ms, Dialer.KeepAlive
-	// 100 ms, ConnWriteTimeout 250 ms. Nothing connects before it is needed, and the
+	// for what is zero: Dialer.Timeout is then 500 ms, Dialer.KeepAlive
+	// 100 ms, ConnWriteTimeout 250 ms, PipelineMultiplex -1, which is one connection to a server. Nothing connects before it is needed, and the
 	// constructors do not fail because Redis is down.
 	Redis rueidis.ClientOption
 	// Name names the service whose replicas these are: 1 to 64 letters, digits, "-", "_" and
@@ -50,8 +52,9 @@ type Config struct {
 	// Wait is how long a call of a [Store] waits for another replica which verifies the same
 	// credential, before it verifies by itself. By default 500 ms.
 	Wait time.Duration
-	// Budget is how long a round trip of a Store may take: when some have taken longer, or one
-	// three times as long, Redis is not asked for a while. By default 5 ms.
+	// Budget is how long Redis may hold up a call that finds nothing in a Store, which takes
+	// three round trips: when four in a row have taken more than a third of it, or one takes
+	// three times as long as it, Redis is not asked for a while. By default 5 ms.
 	Budget time.Duration
 	// Meters says where the metrics go. By default, nil, to the global provider.
 	Meters metric.MeterProvider
@@ -100,6 +103,9 @@ func (c Config) check() (Config, error) {
 	}
 	if o.ConnWriteTimeout == 0 {
 		o.ConnWriteTimeout = writeTimeout
+	}
+	if o.PipelineMultiplex == 0 {
+		o.PipelineMultiplex = oneConnection
 	}
 	return c, errors.Join(errs...)
 }

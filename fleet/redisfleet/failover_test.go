@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,14 +20,11 @@ func TestAFailover(t *testing.T) {
 	main := startRedis(t)
 	replica := startRedis(t, "--replicaof", strings.Replace(main.addr, ":", " ", 1), "--repl-diskless-sync-delay", "0")
 	sentinel := startSentinel(t, main)
-	for {
-		if text, _ := replica.do("INFO replication").ToString(); strings.Contains(text, "master_link_status:up") {
-			if text, _ := sentinel.do("SENTINEL replicas main").ToAny(); strings.Contains(fmt.Sprint(text), "master-link-status") {
-				break
-			}
-		}
-		runtime.Gosched()
-	}
+	eventually(t, "the replica is one", func() bool {
+		text, _ := replica.do("INFO replication").ToString()
+		known, _ := sentinel.do("SENTINEL replicas main").ToAny()
+		return strings.Contains(text, "master_link_status:up") && strings.Contains(fmt.Sprint(known), "master-link-status")
+	})
 	c := main.config()
 	c.Redis.InitAddress = []string{sentinel.addr}
 	c.Redis.Sentinel = rueidis.SentinelOption{MasterSet: "main"}
@@ -36,10 +32,8 @@ func TestAFailover(t *testing.T) {
 	var replicas []*interceptor.Authenticator
 	for range 2 {
 		b, store := newBus(t, c), newStore(t, c)
-		replicas = append(replicas, newAuth(t, o, minute, interceptor.WithBus(b, secret), interceptor.WithSharedCache(store, nil)))
-		for !b.Stats().Heard {
-			runtime.Gosched()
-		}
+		replicas = append(replicas, newAuth(t, o, long, interceptor.WithBus(b, secret), interceptor.WithSharedCache(store, nil)))
+		hears(t, b)
 	}
 	for _, a := range replicas {
 		ask(t, a, "t1", codes.OK)
@@ -52,20 +46,16 @@ func TestAFailover(t *testing.T) {
 	defer cancel()
 	_ = replicas[0].Forget(short, "t1") // nobody is there to be told; it is sent again
 	for _, a := range replicas {
-		for time.Since(began) <= lag { // so long it may be served
-			runtime.Gosched()
-		}
+		eventually(t, "a Lag is over", func() bool { return time.Since(began) > lag }) // so long it may be served
 		ask(t, a, "t1", codes.Unauthenticated)
 		ask(t, a, "t2", codes.OK)
 	}
 	o.end("t2")
-	for errors.Is(replicas[0].ForgetSession(t.Context(), "session-of-user-of-t2"), redisfleet.ErrNotAccepted) {
-		runtime.Gosched() // until it is known who the new one is
-	}
+	eventually(t, "it is known who the new one is", func() bool {
+		return !errors.Is(replicas[0].ForgetSession(t.Context(), "session-of-user-of-t2"), redisfleet.ErrNotAccepted)
+	})
 	t.Logf("the new one was told %v after the old one was killed", time.Since(began))
 	for _, a := range replicas {
-		for authenticate(a, "t2") == nil {
-			runtime.Gosched()
-		}
+		eventually(t, "it is refused", func() bool { return authenticate(a, "t2") != nil })
 	}
 }

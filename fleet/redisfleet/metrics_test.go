@@ -19,7 +19,7 @@ func TestStateAndLagAreInTheMetrics(t *testing.T) {
 	c.Meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	b, l := join(t, c, lag)
 	store := newStore(t, c)
-	a := newAuth(t, o, minute, interceptor.WithSharedCache(store, nil))
+	a := newAuth(t, o, long, interceptor.WithSharedCache(store, nil))
 	ask(t, a, "t1", codes.OK)
 	s.do("XADD sessionauth:{test}:bus * e junk")
 	l.until(t, "heard")

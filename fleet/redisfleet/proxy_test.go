@@ -1,15 +1,18 @@
 package redisfleet_test
 
 import (
-	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // proxy is a way to Redis that can be cut.
 type proxy struct {
 	listener net.Listener
+
+	delay atomic.Int64 // of what passes, each way
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -17,7 +20,7 @@ type proxy struct {
 }
 
 // through returns a proxy to addr, and its address as rueidis takes it.
-func through(t *testing.T, addr string) (*proxy, []string) {
+func through(t testing.TB, addr string) (*proxy, []string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,11 +45,26 @@ func through(t *testing.T, addr string) (*proxy, []string) {
 				_ = out.Close()
 			}
 			p.mu.Unlock()
-			go func() { _, _ = io.Copy(in, out); _ = in.Close() }()
-			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
+			go p.pass(in, out)
+			go p.pass(out, in)
 		}
 	}()
 	return p, []string{l.Addr().String()}
+}
+
+// pass copies what comes, late if it is told to.
+func (p *proxy) pass(to, from net.Conn) {
+	defer func() { _ = to.Close() }()
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if d := time.Duration(p.delay.Load()); d > 0 {
+			<-time.After(d)
+		}
+		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
+			return
+		}
+	}
 }
 
 // close cuts it for good.

@@ -7,14 +7,16 @@ const maxPublishers = 1 << 16
 
 // publishers are those that have been heard lately, and how far each was.
 type publishers struct {
-	known   map[uint64]*progress
-	own     uint64 // when one's own pulse was read last, in ms by the clock of Redis
-	backlog bool   // what is read was there before this one began: nobody is known yet
+	known   map[uint64]*progress // those that are gone, too, for as long as what they said is kept
+	heard   int                  // how many are not gone
+	own     uint64               // when one's own pulse was read last, in ms by the clock of Redis
+	backlog bool                 // what is read was there before this one began: nobody is known yet
 }
 
 type progress struct {
 	number, pulse uint64
 	last          uint64 // when it was heard last, in ms by the clock of Redis
+	gone          bool   // it has said goodbye, or was given up; should it be back, it has missed nothing
 }
 
 // verdict is what an envelope means.
@@ -43,7 +45,8 @@ func (p *publishers) hear(e *envelope, ms uint64) verdict {
 		if e.kind == message {
 			first--
 		}
-		p.known[e.publisher] = &progress{e.number, e.pulse, ms}
+		p.known[e.publisher] = &progress{number: e.number, pulse: e.pulse, last: ms}
+		p.heard++
 		if first == 0 || p.backlog {
 			return next
 		}
@@ -57,28 +60,38 @@ func (p *publishers) hear(e *envelope, ms uint64) verdict {
 		v = gap
 	}
 	known.number, known.pulse, known.last = e.number, max(e.pulse, known.pulse), max(known.last, ms)
-	if e.kind == bye {
-		delete(p.known, e.publisher)
+	if gone := e.kind == bye; gone != known.gone {
+		known.gone = gone
+		if gone {
+			p.heard--
+		} else {
+			p.heard++
+		}
 	}
 	return v
 }
 
-// missing forgets the publishers that were not heard for a while before ms, when one's own pulse
+// missing gives up the publishers that were not heard for a while before ms, when one's own pulse
 // was read, and reports whether there were any: they may be silent because they are gone, or
 // because what they send is suppressed. After a time in which nobody could send they have as long
 // again.
-func (p *publishers) missing(ms uint64, lag time.Duration) bool {
+func (p *publishers) missing(ms uint64, lag, retention time.Duration) bool {
 	some := false
 	if ms > p.own+uint64(lag.Milliseconds())/2 { //nolint:gosec // positive
 		for _, known := range p.known {
-			known.last = max(known.last, ms)
+			if !known.gone {
+				known.last = max(known.last, ms)
+			}
 		}
 	}
 	p.own = ms
 	for id, known := range p.known {
-		if known.last+uint64(lag.Milliseconds()) < ms { //nolint:gosec // positive
+		switch {
+		case known.gone && known.last+uint64(retention.Milliseconds()) < ms: //nolint:gosec // positive
 			delete(p.known, id)
-			some = true
+		case !known.gone && known.last+uint64(lag.Milliseconds()) < ms: //nolint:gosec // positive
+			known.gone, some = true, true
+			p.heard--
 		}
 	}
 	return some

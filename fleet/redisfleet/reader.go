@@ -10,8 +10,15 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/fleet"
 )
 
-// maxRead is how many entries are read at once.
-const maxRead = 1000
+const (
+	// maxRead is how many entries are read at once.
+	maxRead = 1000
+	// What n replicas send, n replicas read: one by one, that is n² reads in the time of a
+	// pulse. So each rests after a read, for perReplica times n; for less than minRest not at all.
+	perReplica = 200 * time.Microsecond
+	minRest    = 2 * time.Millisecond
+	maxRest    = 50 * time.Millisecond
+)
 
 // read tells the followers what is on the stream, until the Bus is closed.
 func (b *Bus) read() {
@@ -111,9 +118,21 @@ func (r *reader) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.take(read[key]); err != nil {
+		return err
+	}
+	if rest := min(time.Duration(r.heard)*perReplica, maxRest, b.lag/(4*pulses)); rest >= minRest && len(read[key]) < maxRead {
+		b.pause(rest)
+	}
+	return nil
+}
+
+// take tells the followers of entries.
+func (r *reader) take(entries []rueidis.XRangeEntry) error {
+	b := r.bus
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, entry := range read[key] {
+	for _, entry := range entries {
 		at, err := parseID(entry.ID)
 		if err != nil {
 			return err
@@ -228,11 +247,11 @@ func (r *reader) pulseCameBack(e *envelope, at fleet.Position) {
 		at.Epoch = epoch
 		r.lose(at)
 	}
-	if r.missing(at.Number, b.lag) && !r.backlog {
+	if r.missing(at.Number, b.lag, b.config.Retention) && !r.backlog {
 		r.lose(at)
 	}
 	r.backlog = false
-	b.heard, b.count = sent, len(r.known)
+	b.heard, b.count = sent, r.heard
 	for _, f := range b.followers {
 		f.Heard(at, sent)
 	}

@@ -134,8 +134,11 @@ func (s *server) signal(sig os.Signal) {
 // config is for a Bus or a Store there, which does not give up on a machine that is busy.
 func (s *server) config() redisfleet.Config {
 	return redisfleet.Config{
-		Redis: rueidis.ClientOption{InitAddress: []string{s.addr}}, Name: "test", Secrets: []string{secret},
-		Budget: 10 * time.Second, Wait: 20 * time.Second,
+		Redis: rueidis.ClientOption{
+			InitAddress: []string{s.addr}, ConnWriteTimeout: patience,
+			Dialer: net.Dialer{Timeout: patience, KeepAlive: patience},
+		},
+		Name: "test", Secrets: []string{secret}, Budget: patience, Wait: patience,
 	}
 }
 
@@ -163,6 +166,27 @@ func (s *server) entries() []rueidis.XRangeEntry {
 		s.t.Fatal(err)
 	}
 	return all
+}
+
+// patience is for how long something is waited for that comes sooner on any machine.
+const patience = 90 * time.Second
+
+// eventually waits until something is true, and looks at it again and again.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(patience); !is(); <-again.C {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// hears waits until a bus is heard.
+func hears(t testing.TB, b *redisfleet.Bus) {
+	t.Helper()
+	eventually(t, "the bus is heard", func() bool { return b.Stats().Heard })
 }
 
 // event is what a Bus told.
@@ -201,7 +225,7 @@ func (l *listener) until(t testing.TB, what string) []event {
 	t.Helper()
 	now := time.Now()
 	var all []event
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case e := <-l.events:
@@ -210,7 +234,26 @@ func (l *listener) until(t testing.TB, what string) []event {
 				return all
 			}
 		case <-timeout:
-			t.Fatalf("not %s within 30 s, but %d other events", what, len(all))
+			t.Fatalf("not %s within %v, but %d other events", what, patience, len(all))
+		}
+	}
+}
+
+// after returns the events up to the nth of a kind.
+func (l *listener) after(t testing.TB, what string, n int) (all []event) {
+	t.Helper()
+	for count(all, what) < n {
+		all = append(all, l.until(t, what)...)
+	}
+	return all
+}
+
+// untilApplied waits until it is told of message n.
+func (l *listener) untilApplied(t testing.TB, n int) {
+	t.Helper()
+	for {
+		if all := l.until(t, "apply"); same(t, all[len(all)-1].f, forgotten(t, n)) {
+			return
 		}
 	}
 }
@@ -238,7 +281,7 @@ func newBus(t testing.TB, c redisfleet.Config) *redisfleet.Bus {
 
 func closeBus(t testing.TB, b *redisfleet.Bus) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := b.Close(ctx); err != nil {
 		t.Error(err)
@@ -266,7 +309,7 @@ func forgotten(t testing.TB, n int) fleet.Forgotten {
 	return f
 }
 
-func same(t *testing.T, a, b fleet.Forgotten) bool {
+func same(t testing.TB, a, b fleet.Forgotten) bool {
 	t.Helper()
 	one, err := a.MarshalBinary()
 	if err != nil {

@@ -22,7 +22,10 @@ import (
 )
 
 // order is what a replica in a process of its own is told, in its environment.
-type order struct{ Redis, Owner string }
+type order struct {
+	Redis, Owner string
+	Patient      bool // waits for Redis, and for other replicas, for as long as it takes
+}
 
 const orderVariable = "REDISFLEET_REPLICA"
 
@@ -61,6 +64,10 @@ func replica(text string) error {
 		return err
 	}
 	config := redisfleet.Config{Redis: rueidis.ClientOption{InitAddress: []string{o.Redis}}, Name: "test", Secrets: []string{secret}, Budget: 50 * time.Millisecond}
+	config.Redis.Username, config.Redis.Password = "fleet", "pw"
+	if o.Patient {
+		config.Budget, config.Wait = patience, patience
+	}
 	bus, err := redisfleet.NewBus(config)
 	if err != nil {
 		return err
@@ -79,7 +86,7 @@ func replica(text string) error {
 		}
 		return &session{"user-of-" + token}, nil
 	}
-	auth, err := interceptor.NewSessionAuth(verify, identify, minute, interceptor.WithBus(bus, secret), interceptor.WithSharedCache(store, nil))
+	auth, err := interceptor.NewSessionAuth(verify, identify, long, interceptor.WithBus(bus, secret), interceptor.WithSharedCache(store, nil))
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,8 @@ const (
 	maxPoll = 20 * time.Millisecond
 	// leases is how many times Wait a turn lasts that nobody ends.
 	leases = 2
+	// turns is how many round trips a call makes that finds nothing: look, lock, settle.
+	turns = 3
 	// maxConnecting bounds one attempt to reach Redis.
 	maxConnecting = 2 * time.Second
 )
@@ -36,8 +38,7 @@ type Store struct {
 	metrics metric.Registration
 
 	mu     sync.Mutex
-	client rueidis.Client // nil: there is none yet
-	closed bool
+	client rueidis.Client // nil: there is none yet, or none any more
 }
 
 type storeStats struct {
@@ -77,7 +78,7 @@ func NewStore(config Config) (*Store, error) {
 		*key = keys[0]
 	}
 	s.sealer.prefix = "sessionauth:s:" + config.Name + ":"
-	s.breaker = breaker{budget: config.Budget, try: s.reach, shut: true}
+	s.breaker = breaker{budget: config.Budget / turns, try: s.reach, shut: true}
 	if s.metrics, err = s.observe(config.Meters); err != nil {
 		return nil, err
 	}
@@ -93,11 +94,11 @@ func (s *Store) Close() {
 	_ = s.metrics.Unregister()
 	s.breaker.close()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	if s.client != nil {
-		s.client.Close()
-		s.client = nil
+	c := s.client
+	s.client = nil
+	s.mu.Unlock()
+	if c != nil {
+		c.Close() // without the lock, for which calls wait
 	}
 }
 
@@ -109,8 +110,8 @@ func (s *Store) Stats() StoreStats {
 	}
 }
 
-// Fetch implements fleet.Store. It takes up to three round trips of three times the
-// Budget at most each, and Wait while another replica verifies.
+// Fetch implements fleet.Store. It takes up to two round trips of three times the
+// Budget at most each, settling a third one, and Wait while another replica verifies.
 func (s *Store) Fetch(ctx context.Context, key cache.Key, usable func([]byte) bool) ([]byte, func([]byte, time.Duration)) {
 	if !s.breaker.passes() {
 		return nil, nil
@@ -253,13 +254,19 @@ func (s *Store) ask(ctx context.Context, commands func(rueidis.Client) rueidis.C
 		return nil, errValue
 	}
 	began := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, 3*s.config.Budget)
-	defer cancel()
+	// Not with the caller's context: a connection that is made with it is everybody's, and
+	// one caller that gives up would have the calls of the others fail.
+	bounded, cancel := context.WithTimeout(context.Background(), 3*s.config.Budget)
 	done := make(chan []rueidis.RedisResult, 1)
-	go func() { done <- c.DoMulti(bounded, commands(c)...) }() // which does not end with the context while it connects
+	go func() { // DoMulti does not end with the context while it connects
+		defer cancel()
+		done <- c.DoMulti(bounded, commands(c)...) //nolint:contextcheck // see above
+	}()
 	var results []rueidis.RedisResult
 	var err error
 	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	case results = <-done:
 		for _, result := range results {
 			if e := result.Error(); e != nil && !rueidis.IsRedisNil(e) {
@@ -268,9 +275,6 @@ func (s *Store) ask(ctx context.Context, commands func(rueidis.Client) rueidis.C
 		}
 	case <-bounded.Done():
 		err = bounded.Err()
-	}
-	if err != nil && ctx.Err() != nil {
-		return nil, err // the caller's
 	}
 	s.breaker.learn(time.Since(began), err)
 	if err != nil {

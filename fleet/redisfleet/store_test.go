@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +27,7 @@ type owner struct {
 	mu       sync.Mutex
 	ended    map[string]time.Time
 	down     bool
+	gate     chan struct{} // not nil: nobody is answered before it is closed
 	verified atomic.Int64
 }
 
@@ -35,6 +35,12 @@ type session struct{ User string }
 
 func (o *owner) verify(_ context.Context, token string, _ http.Header) (*session, error) {
 	o.verified.Add(1)
+	o.mu.Lock()
+	gate := o.gate
+	o.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -44,6 +50,19 @@ func (o *owner) verify(_ context.Context, token string, _ http.Header) (*session
 		return nil, interceptor.ErrInvalidSession
 	}
 	return &session{"user-of-" + token}, nil
+}
+
+// shut has nobody answered until open is called.
+func (o *owner) shut() (open func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gate = make(chan struct{})
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		close(o.gate)
+		o.gate = nil
+	}
 }
 
 func (o *owner) end(token string) {
@@ -69,14 +88,15 @@ func newStore(t testing.TB, c redisfleet.Config) *redisfleet.Store {
 	t.Cleanup(s.Close)
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
-	for !s.Stats().Reached {
+	eventually(t, "Redis is reached", func() bool {
 		s.Fetch(gone, cache.Key{}, nil) // calls have it tried again
-		runtime.Gosched()
-	}
+		return s.Stats().Reached
+	})
 	return s
 }
 
-var minute = interceptor.WithCache(cache.Policy{TTL: time.Minute, NegativeTTL: time.Minute})
+// long is a policy under which nothing ends by itself.
+var long = interceptor.WithCache(cache.Policy{TTL: time.Hour, NegativeTTL: time.Hour, VerifyTimeout: patience})
 
 func newAuth(t testing.TB, o *owner, opts ...interceptor.Option) *interceptor.Authenticator {
 	t.Helper()
@@ -91,10 +111,8 @@ func newAuth(t testing.TB, o *owner, opts ...interceptor.Option) *interceptor.Au
 func newReplica(t testing.TB, s *server, o *owner) (*interceptor.Authenticator, *redisfleet.Bus, *redisfleet.Store) {
 	t.Helper()
 	b, store := newBus(t, s.config()), newStore(t, s.config())
-	a := newAuth(t, o, minute, interceptor.WithBus(b, secret), interceptor.WithLag(4*lag), interceptor.WithSharedCache(store, nil))
-	for !b.Stats().Heard {
-		runtime.Gosched()
-	}
+	a := newAuth(t, o, long, interceptor.WithBus(b, secret), interceptor.WithLag(patientLag), interceptor.WithSharedCache(store, nil))
+	hears(t, b)
 	return a, b, store
 }
 
@@ -136,9 +154,7 @@ func TestOneVerificationForAllReplicas(t *testing.T) {
 		o.end("t1")
 	}
 	for i, a := range replicas {
-		for a.Stats(); status.Code(authenticate(a, "t1")) != codes.Unauthenticated; { // which takes until it has been heard
-			runtime.Gosched()
-		}
+		eventually(t, "it is heard", func() bool { return status.Code(authenticate(a, "t1")) == codes.Unauthenticated })
 		ask(t, replicas[i], "t2", codes.OK)
 	}
 	if got := o.verified.Load() - 2*tokens; got == 0 || got > 3*int64(len(replicas)) {
@@ -239,9 +255,7 @@ func TestWhoOwnsRedisFindsNothingAndChangesNothing(t *testing.T) {
 	}
 	ask(t, a, "t1", codes.Unauthenticated)
 	newest, _, _ := newReplica(t, s, o) // knows only what is there now, until it hears how far the other is
-	for status.Code(authenticate(newest, "t1")) != codes.Unauthenticated {
-		runtime.Gosched()
-	}
+	eventually(t, "it is refused", func() bool { return status.Code(authenticate(newest, "t1")) == codes.Unauthenticated })
 }
 
 func indexOf(all []string, one string) int {
@@ -267,13 +281,11 @@ func TestNoCallIsAllowedOrRefusedBecauseOfRedis(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, o := startRedis(t), &owner{}
 			c := s.config()
-			c.Budget, c.Wait = 0, 0
+			c.Budget, c.Wait, c.Redis = 0, 0, rueidis.ClientOption{InitAddress: c.Redis.InitAddress}
 			bus := newBus(t, s.config())
 			hasty := newStore(t, c) // as it is by default
-			a := newAuth(t, o, minute, interceptor.WithBus(bus, secret), interceptor.WithSharedCache(hasty, nil))
-			for !bus.Stats().Heard {
-				runtime.Gosched()
-			}
+			a := newAuth(t, o, long, interceptor.WithBus(bus, secret), interceptor.WithSharedCache(hasty, nil))
+			hears(t, bus)
 			ask(t, a, "before", codes.OK)
 			test.breaks(s)
 			var worst time.Duration
@@ -289,21 +301,20 @@ func TestNoCallIsAllowedOrRefusedBecauseOfRedis(t *testing.T) {
 				t.Errorf("%d verifications, want %d", got, 1+2*calls)
 			}
 			test.mends(s)
-			for i := 0; ; i++ {
+			n := 0
+			eventually(t, "it is used again", func() bool {
 				before := hasty.Stats().Misses
-				ask(t, a, fmt.Sprint("after", i), codes.OK)
-				if hasty.Stats().Misses > before && bus.Stats().Heard && hasty.Stats().Reached {
-					break
-				}
-				runtime.Gosched()
-			}
-			for {
-				if err := a.ForgetAll(t.Context()); err == nil {
-					break
-				} else if !errors.Is(err, redisfleet.ErrNotAccepted) {
+				n++
+				ask(t, a, fmt.Sprint("after", n), codes.OK)
+				return hasty.Stats().Misses > before && bus.Stats().Heard
+			})
+			eventually(t, "the bus accepts again", func() bool {
+				err := a.ForgetAll(t.Context())
+				if err != nil && !errors.Is(err, redisfleet.ErrNotAccepted) {
 					t.Fatal(err)
 				}
-			}
+				return err == nil
+			})
 		})
 	}
 }
@@ -316,13 +327,15 @@ func TestAStoreThatIsDownAtFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	a := newAuth(t, o, minute, interceptor.WithSharedCache(store, nil))
+	a := newAuth(t, o, long, interceptor.WithSharedCache(store, nil))
 	ask(t, a, "t1", codes.OK)
 	s.start()
-	for i := 0; !store.Stats().Reached; i++ {
-		ask(t, a, fmt.Sprint("t", i), codes.OK)
-		runtime.Gosched()
-	}
+	n := 0
+	eventually(t, "Redis is reached", func() bool {
+		n++
+		ask(t, a, fmt.Sprint("t", n), codes.OK)
+		return store.Stats().Reached
+	})
 	wrong := s.config()
 	wrong.Redis.Username, wrong.Redis.Password = "nobody", "wrong"
 	locked, err := redisfleet.NewStore(wrong)
@@ -330,14 +343,14 @@ func TestAStoreThatIsDownAtFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(locked.Close)
-	ask(t, newAuth(t, o, minute, interceptor.WithSharedCache(locked, nil)), "t1", codes.OK)
+	ask(t, newAuth(t, o, long, interceptor.WithSharedCache(locked, nil)), "t1", codes.OK)
 }
 
 // TestAReplicaThatDiesWhileItVerifiesHoldsUpNobodyForLong.
 func TestAReplicaThatDiesWhileItVerifiesHoldsUpNobodyForLong(t *testing.T) {
 	s := startRedis(t)
 	c := s.config()
-	c.Wait = 100 * time.Millisecond
+	c.Wait = 2 * time.Second // half of which is left of the lock when that gives up
 	store := newStore(t, c)
 	_, settle := store.Fetch(t.Context(), cache.NewKey("x"), func([]byte) bool { return true })
 	if settle == nil {
