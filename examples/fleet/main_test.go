@@ -366,6 +366,8 @@ func TestChildrenEndWithWhoStartedThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			problems := newWritten()
+			command.Stderr = problems
 			if err := command.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -385,7 +387,7 @@ func TestChildrenEndWithWhoStartedThem(t *testing.T) {
 			}
 			<-ended
 			if err := command.Wait(); (err == nil) != (sig == syscall.SIGINT) {
-				t.Errorf("it has ended with %v", err)
+				t.Errorf("it has ended with %v\n%s", err, problems)
 			}
 			nothingLeft(t, temp, addresses)
 		})
@@ -394,17 +396,19 @@ func TestChildrenEndWithWhoStartedThem(t *testing.T) {
 
 func TestAProcessThatEndsByItselfIsSaid(t *testing.T) {
 	needRedis(t)
-	out, ended := newWritten(), make(chan error, 1)
+	out := newWritten()
 	f, err := startFleet(t.Context(), out, slowly)
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { ended <- f.stop() }()
-	if name := <-f.ended; !strings.Contains(name, "Replica") {
+	if err := f.all[1].process.kill(); err != nil {
+		t.Error(err)
+	}
+	if name := <-f.ended; name != "Replica 2" {
 		t.Errorf("%s has ended first", name)
 	}
-	if err := <-ended; err != nil {
-		t.Error(err)
+	if err := f.stop(); err == nil || err.Error() != "Replica 2: signal: killed" {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -119,7 +119,10 @@ func replicaRole(in io.Reader, out io.Writer) (err error) {
 	close(service.closing)
 	server.Stop()
 	service.client.CloseIdleConnections()
-	return <-served
+	if err := <-served; !errors.Is(err, grpc.ErrServerStopped) { // it is when it was to end before it had begun
+		return err
+	}
+	return nil
 }
 
 // report says how a replica is, at first and when it has changed, until it is to end.
