@@ -90,6 +90,7 @@ func TestAReplicaThatStartsKnowsWhatWasForgottenBefore(t *testing.T) {
 
 // TestWhatMayHaveBeenLostIsSaid, and the bus goes on by itself.
 func TestWhatMayHaveBeenLostIsSaid(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		happens func(t *testing.T, s *server, b *redisfleet.Bus)
 		lost    bool
