@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -129,8 +130,14 @@ func buildConformance(t *testing.T) (suite, server string) {
 	return suite, server
 }
 
+var (
+	conformanceTotals = regexp.MustCompile(`(?m)^(\d+) passed, (\d+) failed`)
+	conformanceFailed = regexp.MustCompile(`(?m)^FAILED: (\S+?):?(?:$| was )`)
+)
+
 // TestConformance runs all cases of Connect, gRPC and gRPC-Web: those that the bare server passes pass
-// with the interceptor, rechecks and rules on.
+// with the interceptor, rechecks and rules on. The suite has limits of time of its own, which a busy
+// machine misses now and then: a case fails that fails three times.
 func TestConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a minute")
@@ -140,19 +147,47 @@ func TestConformance(t *testing.T) {
 	if err := os.WriteFile(config, []byte(conformanceConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	passed := map[string]string{}
-	for _, sessions := range []string{"", "on"} {
-		command := exec.Command(suite, "--mode", "server", "--conf", config, "--", server)
+	run := func(sessions string, cases []string) (passed int, failed []string) {
+		args := []string{"--mode", "server", "--conf", config}
+		for _, name := range cases {
+			args = append(args, "--run", name)
+		}
+		command := exec.Command(suite, append(args, "--", server)...)
 		command.Env = append(os.Environ(), "SESSIONS="+sessions)
 		output, err := command.CombinedOutput()
-		found := regexp.MustCompile(`(?m)^(\d+) passed, (\d+) failed`).FindStringSubmatch(string(output))
-		if found == nil || err != nil || found[1] == "0" || found[2] != "0" {
+		totals := conformanceTotals.FindStringSubmatch(string(output))
+		if totals == nil {
 			t.Fatalf("with sessions %q: %v\n%s", sessions, err, output)
 		}
-		passed[sessions] = found[1]
+		passed, _ = strconv.Atoi(totals[1])
+		for _, found := range conformanceFailed.FindAllStringSubmatch(string(output), -1) {
+			failed = append(failed, found[1])
+		}
+		if (err != nil) != (len(failed) > 0) || strconv.Itoa(len(failed)) != totals[2] || len(failed) > 20 {
+			t.Fatalf("with sessions %q: %v\n%s", sessions, err, output)
+		}
+		if len(failed) > 0 {
+			t.Logf("with sessions %q: %s", sessions, output)
+		}
+		return passed, failed
+	}
+	passed := map[string]int{}
+	for _, sessions := range []string{"", "on"} {
+		n, failed := run(sessions, nil)
+		for range 2 {
+			if len(failed) == 0 {
+				break
+			}
+			var more int
+			more, failed = run(sessions, failed)
+			n += more
+		}
+		if passed[sessions] = n; len(failed) > 0 || n < 1000 {
+			t.Errorf("with sessions %q %d pass, and %q fail", sessions, n, failed)
+		}
 	}
 	if passed[""] != passed["on"] {
-		t.Errorf("%s cases pass without, %s with", passed[""], passed["on"])
+		t.Errorf("%d cases pass without, %d with", passed[""], passed["on"])
 	}
-	t.Logf("%s cases pass", passed["on"])
+	t.Logf("%d cases pass", passed["on"])
 }
