@@ -22,6 +22,7 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/fleet"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
+	"github.com/grpc-sessionauth/sessionauth/reason"
 	"github.com/grpc-sessionauth/sessionauth/telemetry"
 )
 
@@ -291,6 +292,30 @@ func (jsonCodec) Encode(session any) ([]byte, error) { return json.Marshal(sessi
 func (jsonCodec) Decode(data []byte) (any, error) {
 	var r *record
 	return r, json.Unmarshal(data, &r)
+}
+
+// slowCodec takes a minute.
+type slowCodec struct{ jsonCodec }
+
+func (slowCodec) Encode(session any) ([]byte, error) {
+	time.Sleep(time.Minute)
+	return json.Marshal(session)
+}
+
+// TestASessionThatEndsBeforeItIsAnswered is not served, and its client hears why.
+func TestASessionThatEndsBeforeItIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := interceptor.NewSessionAuth(newOwner("t1").verify, func(_ context.Context, r *record) (*authcontext.AuthContext, error) {
+			return &authcontext.AuthContext{Subject: r.User, ExpiresAt: time.Now().Add(time.Second)}, nil
+		}, interceptor.WithCache(cache.Policy{TTL: time.Hour, VerifyTimeout: time.Hour}), interceptor.WithSharedCache(&store{}, slowCodec{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.Authenticate(t.Context(), bearerHeader("t1"))
+		if status.Code(err) != codes.Unauthenticated || reason.Of(err) != reason.SessionExpired {
+			t.Error(err)
+		}
+	})
 }
 
 // TestOneVerificationAcrossAFleet, also of a refusal; and it lasts for the TTL from then, not

@@ -31,6 +31,7 @@ func TestNobodyAsksBeforeTheDelayIsOver(t *testing.T) {
 		"longer than five minutes":    {delayed(24 * time.Hour), 5 * time.Minute, 5*time.Minute + 10*time.Second},
 		"longer than there is":        {delayed(math.MaxInt64), 5 * time.Minute, 5*time.Minute + 10*time.Second},
 		"none":                        {delayed(0), 0, 2 * time.Second},
+		"next to none":                {delayed(1), 0, 2 * time.Second},
 		"of less than nothing":        {delayed(-time.Hour), 0, 2 * time.Second},
 		"of an error that says more ": {errors.Join(delayed(10*time.Second), errors.New("other")), 10 * time.Second, 12 * time.Second},
 	} {

@@ -8,9 +8,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	grpcmd "google.golang.org/grpc/metadata"
 
+	"github.com/grpc-sessionauth/sessionauth/cache"
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 	authmd "github.com/grpc-sessionauth/sessionauth/metadata"
 )
@@ -146,5 +149,56 @@ func TestAliasesOfASecretAreHidden(t *testing.T) {
 		if md, _ := grpcmd.FromIncomingContext(ctx); err != nil || len(md) > 0 {
 			t.Errorf("%s: %d keys reach the handler, %v", name, len(md), err)
 		}
+	}
+}
+
+// slowSource takes an hour to find credentials.
+type slowSource struct{ authmd.Source }
+
+func (slowSource) AppendCredentials(dst []authmd.Credential, _ []string) []authmd.Credential {
+	time.Sleep(time.Hour)
+	return dst
+}
+
+// TestAnExtractorOfAUserIsNotWaitedForForEver, in whatever it is wrapped.
+func TestAnExtractorOfAUserIsNotWaitedForForEver(t *testing.T) {
+	source, _ := authmd.Bearer().(authmd.Source)
+	for claim, extractor := range map[string]authmd.Extractor{
+		"as it is": slowSource{source}, "named": authmd.Named(slowSource{source}, strings.ToUpper),
+		"named twice": authmd.Named(authmd.Named(slowSource{source}, strings.ToUpper), strings.ToUpper),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a, err := interceptor.NewSessionAuth(benchVerify, benchMap, interceptor.WithExtractors(extractor))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			began := time.Now()
+			if _, err := a.Authenticate(ctx, http.Header{"Authorization": {"Bearer t"}}); err == nil || time.Since(began) != cache.DefaultVerifyTimeout {
+				t.Errorf("%s: %v after %v", claim, err, time.Since(began))
+			}
+			time.Sleep(time.Hour)
+		})
+	}
+}
+
+// TestASchemeIsWrittenInAnyCase: it is not part of what is asked for.
+func TestASchemeIsWrittenInAnyCase(t *testing.T) {
+	asked := 0
+	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (*benchSession, error) {
+		asked++
+		return &benchSession{token}, nil
+	}, benchMap, interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"Bearer t", "bearer t", "BEARER  t"} {
+		if _, err := a.Authenticate(t.Context(), http.Header{"Authorization": {value}}); err != nil {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times, want once", asked)
 	}
 }

@@ -86,6 +86,7 @@ func TestCredentialsAreAllThatMatter(t *testing.T) {
 		"every cookie of these names": {authmd.Cookie("b", "a"), []string{"a=1; x=9; b=2; a=3; __Host-a=4; a="}, []string{
 			"__Host-a=4", "4", "b=2", "2", "a=1", "1", "a=3", "3", "a=", "",
 		}},
+		"beside cookies of nothing":      {authmd.Cookie("a"), []string{";a=1;;a=2;"}, []string{"a=1", "1", "a=2", "2"}},
 		"a quoted cookie as it was sent": {authmd.Cookie("a"), []string{`a="1"`}, []string{`a="1"`, "1"}},
 		"header tokens":                  {authmd.HeaderToken("X"), []string{" a ", "b", "c d", "e,f"}, []string{"a", "a", "b", "b"}},
 	}
