@@ -90,6 +90,7 @@ func TestAReplicaThatStartsKnowsWhatWasForgottenBefore(t *testing.T) {
 
 // TestWhatMayHaveBeenLostIsSaid, and the bus goes on by itself.
 func TestWhatMayHaveBeenLostIsSaid(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		happens func(t *testing.T, s *server, b *redisfleet.Bus)
 		lost    bool
@@ -157,7 +158,7 @@ func TestWhatMayHaveBeenLostIsSaid(t *testing.T) {
 }
 
 // pulsesToWait are those of more than a Lag.
-const pulsesToWait = 6
+const pulsesToWait = 5
 
 // TestWhoCanWriteToRedisCanForgeReplayAndHideNothing, without the secret.
 func TestWhoCanWriteToRedisCanForgeReplayAndHideNothing(t *testing.T) {
@@ -268,10 +269,11 @@ func TestABadConfigurationFailsTheConstructor(t *testing.T) {
 		"Name: \"a b\"":                     func(c *redisfleet.Config) { c.Name = "a b" },
 		"Name: \"{x}\"":                     func(c *redisfleet.Config) { c.Name = "{x}" },
 		"Secrets: there are 0, want 1 to 3": func(c *redisfleet.Config) { c.Secrets = nil },
-		"Secrets: number 2 has 31 bytes, want 32 or more of random ones": func(c *redisfleet.Config) { c.Secrets = append(c.Secrets, secret[1:]) },
-		"Secrets: number 2 is there twice":                               func(c *redisfleet.Config) { c.Secrets = append(c.Secrets, secret) },
-		"Retention, Wait and Budget must not be negative":                func(c *redisfleet.Config) { c.Retention = -1 },
-		"Redis: InitAddress names no server":                             func(c *redisfleet.Config) { c.Redis.InitAddress = nil },
+		"Secrets: number 2 has 31 bytes, want 32 or more of random ones":                  func(c *redisfleet.Config) { c.Secrets = append(c.Secrets, secret[1:]) },
+		"Secrets: number 2 is there twice":                                                func(c *redisfleet.Config) { c.Secrets = append(c.Secrets, secret) },
+		"Retention, Wait and Budget must not be negative":                                 func(c *redisfleet.Config) { c.Retention = -1 },
+		"Wait: 15ms is too short for a Budget of 5ms, want more than three times as long": func(c *redisfleet.Config) { c.Wait = 15 * time.Millisecond },
+		"Redis: InitAddress names no server":                                              func(c *redisfleet.Config) { c.Redis.InitAddress = nil },
 	} {
 		c := good
 		c.Secrets = slices.Clone(good.Secrets)

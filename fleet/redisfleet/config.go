@@ -50,7 +50,7 @@ type Config struct {
 	// starts knows it. By default 5 minutes.
 	Retention time.Duration
 	// Wait is how long a call of a [Store] waits for another replica which verifies the same
-	// credential, before it verifies by itself. By default 500 ms.
+	// credential, before it verifies by itself: more than three times the Budget. By default 500 ms.
 	Wait time.Duration
 	// Budget is how long Redis may hold up a call that finds nothing in a Store, which takes
 	// three round trips: when four in a row have taken more than a third of it, or one takes
@@ -91,6 +91,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.Budget == 0 {
 		c.Budget = 5 * time.Millisecond
+	}
+	if c.Wait <= 3*c.Budget { // or a turn is over before it can be ended
+		errs = append(errs, fmt.Errorf("redisfleet: Wait: %v is too short for a Budget of %v, want more than three times as long", c.Wait, c.Budget))
 	}
 	c.Secrets = slices.Clone(c.Secrets)
 	o := &c.Redis

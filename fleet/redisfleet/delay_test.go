@@ -101,7 +101,7 @@ func BenchmarkFencedHit(b *testing.B) {
 	var ratios, alone []float64
 	for b.Loop() {
 		var without, with time.Duration
-		if rand.N(2) == 0 { //nolint:gosec // not a secret
+		if rand.N(2) == 0 {
 			without, with = slice(one), slice(fleet)
 		} else {
 			with, without = slice(fleet), slice(one)

@@ -17,6 +17,7 @@ import (
 
 // TestAFailover: the server is killed, and its replica takes over by way of a sentinel.
 func TestAFailover(t *testing.T) {
+	t.Parallel()
 	main := startRedis(t)
 	replica := startRedis(t, "--replicaof", strings.Replace(main.addr, ":", " ", 1), "--repl-diskless-sync-delay", "0")
 	sentinel := startSentinel(t, main)

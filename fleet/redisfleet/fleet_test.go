@@ -261,6 +261,7 @@ func TestOneVerificationAcrossProcesses(t *testing.T) {
 // are not for longer than a Lag, and that all streams of those end. Run it with -v to see the
 // counts and the delays.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	f := newReplicaSet(t, false)
 	f.delays()
 	everybody := f.replicas

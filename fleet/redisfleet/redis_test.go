@@ -138,7 +138,7 @@ func (s *server) config() redisfleet.Config {
 			InitAddress: []string{s.addr}, ConnWriteTimeout: patience,
 			Dialer: net.Dialer{Timeout: patience, KeepAlive: patience},
 		},
-		Name: "test", Secrets: []string{secret}, Budget: patience, Wait: patience,
+		Name: "test", Secrets: []string{secret}, Budget: 10 * time.Second, Wait: patience,
 	}
 }
 

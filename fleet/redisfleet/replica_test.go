@@ -66,7 +66,7 @@ func replica(text string) error {
 	config := redisfleet.Config{Redis: rueidis.ClientOption{InitAddress: []string{o.Redis}}, Name: "test", Secrets: []string{secret}, Budget: 50 * time.Millisecond}
 	config.Redis.Username, config.Redis.Password = "fleet", "pw"
 	if o.Patient {
-		config.Budget, config.Wait = patience, patience
+		config.Budget, config.Wait = 10*time.Second, patience
 	}
 	bus, err := redisfleet.NewBus(config)
 	if err != nil {

@@ -256,11 +256,11 @@ func (s *Store) ask(ctx context.Context, commands func(rueidis.Client) rueidis.C
 	began := time.Now()
 	// Not with the caller's context: a connection that is made with it is everybody's, and
 	// one caller that gives up would have the calls of the others fail.
-	bounded, cancel := context.WithTimeout(context.Background(), 3*s.config.Budget)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*s.config.Budget)
 	done := make(chan []rueidis.RedisResult, 1)
 	go func() { // DoMulti does not end with the context while it connects
 		defer cancel()
-		done <- c.DoMulti(bounded, commands(c)...) //nolint:contextcheck // see above
+		done <- c.DoMulti(bounded, commands(c)...)
 	}()
 	var results []rueidis.RedisResult
 	var err error

@@ -154,7 +154,9 @@ func TestOneVerificationForAllReplicas(t *testing.T) {
 		o.end("t1")
 	}
 	for i, a := range replicas {
-		eventually(t, "it is heard", func() bool { return status.Code(authenticate(a, "t1")) == codes.Unauthenticated })
+		eventually(t, "it is heard", func() bool {
+			return status.Code(authenticate(a, "t1")) == codes.Unauthenticated
+		})
 		ask(t, replicas[i], "t2", codes.OK)
 	}
 	if got := o.verified.Load() - 2*tokens; got == 0 || got > 3*int64(len(replicas)) {
@@ -350,7 +352,7 @@ func TestAStoreThatIsDownAtFirst(t *testing.T) {
 func TestAReplicaThatDiesWhileItVerifiesHoldsUpNobodyForLong(t *testing.T) {
 	s := startRedis(t)
 	c := s.config()
-	c.Wait = 2 * time.Second // half of which is left of the lock when that gives up
+	c.Budget, c.Wait = 500*time.Millisecond, 2*time.Second // half of which is left of the lock when that gives up
 	store := newStore(t, c)
 	_, settle := store.Fetch(t.Context(), cache.NewKey("x"), func([]byte) bool { return true })
 	if settle == nil {
