@@ -24,7 +24,7 @@ import (
 )
 
 // slowly has no call give up Redis because the machine is busy.
-var slowly = timing{Budget: 10 * time.Second, Wait: 20 * time.Second}
+var slowly = timing{Budget: 10 * time.Second, Wait: 40 * time.Second}
 
 // patient bounds the waits of a test, on a machine that is busy.
 const patient = 2 * time.Minute
