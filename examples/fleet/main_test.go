@@ -24,7 +24,10 @@ import (
 )
 
 // slowly has no call give up Redis because the machine is busy.
-var slowly = timing{Budget: 10 * time.Second, Wait: 20 * time.Second}
+var slowly = timing{Budget: 10 * time.Second, Wait: 40 * time.Second}
+
+// patient bounds the waits of a test, on a machine that is busy.
+const patient = 2 * time.Minute
 
 const alone = "FLEET_ALONE" // has the test be the program itself, without a replica's or Redis's role
 
@@ -153,7 +156,7 @@ func (b *browser) ask(method, path string, v any) {
 // until asks for the state until it is as wanted.
 func (b *browser) until(what string, wanted func(state) bool) state {
 	b.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
+	ticker, over := time.NewTicker(10*time.Millisecond), time.After(patient)
 	defer ticker.Stop()
 	for {
 		var st state
@@ -163,7 +166,7 @@ func (b *browser) until(what string, wanted func(state) bool) state {
 		}
 		select {
 		case <-ticker.C:
-		case <-b.Context().Done():
+		case <-over:
 			b.Fatalf("never: %s: %+v", what, st)
 		}
 	}
@@ -329,7 +332,7 @@ func TestAFleet(t *testing.T) {
 // nothingLeft waits until there are no files, and nobody listens.
 func nothingLeft(t *testing.T, temp string, addresses []string) {
 	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
+	ticker, over := time.NewTicker(10*time.Millisecond), time.After(patient)
 	defer ticker.Stop()
 	for {
 		var left []string
@@ -348,7 +351,7 @@ func nothingLeft(t *testing.T, temp string, addresses []string) {
 		}
 		select {
 		case <-ticker.C:
-		case <-t.Context().Done():
+		case <-over:
 			t.Fatalf("left behind: %v", left)
 		}
 	}
