@@ -115,7 +115,9 @@ func (a *Authenticator) prepare() error {
 	a.reads = slices.Concat(a.reads, a.keyHeaders)
 	slices.SortFunc(a.reads, func(x, y incoming.Name) int { return strings.Compare(x.Key, y.Key) })
 	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h incoming.Name) bool { return h.Is == incoming.IsAuthorization || h.Is == incoming.IsCookie })
-	a.taggers, errs[2] = forget.NewTaggers(a.busSecrets)
+	if a.taggers, errs[2] = forget.NewTaggers(a.busSecrets); errs[2] == nil {
+		a.here.tagger = &a.taggers[0]
+	}
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {
 		a.uncached = newUncached()

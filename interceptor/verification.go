@@ -184,6 +184,8 @@ func (a *Authenticator) resolve(ctx context.Context, r *request) (id *identity, 
 	}
 	if by.IsSampled() {
 		id.traceID, id.spanID = by.TraceID(), by.SpanID()
+	} else {
+		id.provenance = &a.here
 	}
 	return id, nil
 }
@@ -218,7 +220,7 @@ func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refu
 
 // newIdentity takes over auth and session.
 func (a *Authenticator) newIdentity(auth *authcontext.AuthContext, session any) *identity {
-	return &identity{Identity: *authcontext.NewIdentity(auth, session), tagger: &a.taggers[0]}
+	return &identity{*authcontext.NewIdentity(auth, session), &provenance{tagger: &a.taggers[0]}}
 }
 
 // protect turns a panic into an error.
