@@ -177,9 +177,9 @@ func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, te
 	switch {
 	case refused != nil:
 		return nil, telemetry.Rejected, refused
-	case r.token == "" && a.optional:
+	case r.token() == "" && a.optional:
 		return nil, telemetry.Anonymous, nil
-	case r.token == "":
+	case r.token() == "":
 		return nil, telemetry.Rejected, refusal.MissingCredentials
 	}
 	id, result, refused := a.find(ctx, r, false)

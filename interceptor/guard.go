@@ -214,7 +214,8 @@ func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
 // admit lets a call pass or not. It returns the context for its handler, without the
 // identity, which is nil for a call that needs none.
 func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, *identity, *request, error) {
-	ctx, call, ok := incoming.Receive(ctx, &g.suspects, g.hides)
+	var call incoming.Call
+	ctx, ok := call.Receive(ctx, &g.suspects, g.hides)
 	if !ok {
 		g.record(ctx, telemetry.Rejected, nil, refusal.InvalidSession)
 		return nil, nil, nil, refusal.InvalidSession
@@ -222,7 +223,7 @@ func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, 
 	if g.skipped.Match(fullMethod) {
 		return ctx, nil, nil, nil
 	}
-	r := newRequest(call)
+	r := newRequest(&call)
 	id, refused := g.authenticate(ctx, r)
 	if refused != nil {
 		return nil, nil, nil, refused

@@ -196,7 +196,7 @@ func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refu
 	if !ok {
 		return nil, refusal.InvalidSession, errors.New("the header is too large to be handed on; see WithKeyHeaders")
 	}
-	session, err := protect(func() (any, error) { return a.verify(ctx, r.token, header) })
+	session, err := protect(func() (any, error) { return a.verify(ctx, r.token(), header) })
 	if err != nil {
 		return nil, refusal.Classify(err, refusal.VerificationFailed, a.outage), err
 	}
