@@ -24,7 +24,7 @@ func (in *Call) Receive(ctx context.Context, suspects *[256]bool, hides func(key
 	var own, cookies []string
 	upper, hidden, renamed, hop := false, false, false, false
 	for key, values := range md {
-		if key == "" {
+		if key == "" || key == acceptEncodingKey { // gRPC's own, of nearly every call: nobody reads more into it
 			continue
 		}
 		c := key[0]
