@@ -52,7 +52,7 @@ func (c *Cache[V]) Tidy() {
 // may be loading.
 func (c *Cache[V]) Consistent() error {
 	s := c.values
-	places, held := map[int32]int32{}, 0
+	places, held := map[uint32]int32{}, 0
 	for i := range s.shards {
 		shard := &s.shards[i]
 		if stored := shard.store.Len(); stored > len(shard.ends) {
@@ -62,14 +62,14 @@ func (c *Cache[V]) Consistent() error {
 		for at, l := range shard.ends {
 			item := shard.store.Items()[storeKey(&l.key)]
 			switch {
-			case int(l.index) != at || l.gone.Load():
-				return fmt.Errorf("shard %d: lease %d says %d, gone %t", i, at, l.index, l.gone.Load())
+			case int(l.index) != at || l.gone():
+				return fmt.Errorf("shard %d: lease %d says %d, gone %t", i, at, l.index, l.gone())
 			case item == nil && l.until > c.now():
 				return fmt.Errorf("shard %d: what is leased is not stored", i)
 			case item != nil && item.Value().leased() != l:
 				return fmt.Errorf("shard %d: another is stored than is leased", i)
-			case l.place > 0:
-				places[l.place]++
+			case l.place() > 0:
+				places[l.place()]++
 			}
 		}
 	}
@@ -82,7 +82,7 @@ func (c *Cache[V]) Consistent() error {
 		return fmt.Errorf("size %d, holds %d of %d", s.len(), held, s.max)
 	}
 	for i := range c.front.places {
-		if e := c.front.places[i].Load(); e != nil && e.gone.Load() {
+		if e := c.front.places[i].Load(); e != nil && e.gone() {
 			return errors.New("the front has what is gone")
 		}
 	}

@@ -40,7 +40,7 @@ func (f *front[V]) of(key *Key) []atomic.Pointer[entry[V]] {
 func (f *front[V]) get(key *Key) *entry[V] {
 	places := f.of(key)
 	for i := range places {
-		if e := places[i].Load(); e != nil && e.key == *key && !e.gone.Load() {
+		if e := places[i].Load(); e != nil && e.key == *key && !e.gone() {
 			return e
 		}
 	}
@@ -52,12 +52,12 @@ func (f *front[V]) put(e *entry[V]) {
 	places := f.of(&e.key)
 	place := &places[int(e.key[20])%ways]
 	for i := range places {
-		if held := places[i].Load(); held == nil || held.gone.Load() {
+		if held := places[i].Load(); held == nil || held.gone() {
 			place = &places[i]
 		}
 	}
 	place.Store(e)
-	if e.gone.Load() { // after it was found, and drop may have come too early
+	if e.gone() { // after it was found, and drop may have come too early
 		place.CompareAndSwap(e, nil)
 	}
 }

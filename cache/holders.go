@@ -17,23 +17,35 @@ type holders struct {
 
 // lease is what a space knows of an entry.
 type lease struct {
-	key Key
-	// gone is set for ever when the entry is held no more; used is set by hits that the
-	// store does not learn of.
-	gone, used atomic.Bool
-	place      int32         // of its holder, and one more; 0 for nobody's
-	index      int32         // in leases
-	until      time.Duration // since the start of the space
+	key   Key
+	until time.Duration // since the start of the space
+	index int32         // in leases
+	// state is isGone, isUsed, and beside them the place of the holder and one more, 0 for
+	// nobody's: in one word, as there are many.
+	state atomic.Uint32
 }
+
+const (
+	isGone     = 1 << iota // for ever: the entry is held no more
+	isUsed                 // by hits that the store does not learn of
+	stateFlags = iota      // how many there are
+)
 
 func (l *lease) leased() *lease { return l }
 
+func (l *lease) gone() bool { return l.state.Load()&isGone != 0 }
+
+func (l *lease) place() uint32 { return l.state.Load() >> stateFlags }
+
 // use says that the entry was asked for. It is written to once only, until it is read.
 func (l *lease) use() {
-	if !l.used.Load() {
-		l.used.Store(true)
+	if l.state.Load()&isUsed == 0 {
+		l.state.Or(isUsed)
 	}
 }
+
+// unused reports whether the entry was not asked for since the last time.
+func (l *lease) unused() bool { return l.state.And(^uint32(isUsed))&isUsed == 0 }
 
 // maxPlaces is 8 MB of them.
 const maxPlaces = 1 << 21
@@ -54,7 +66,7 @@ func (h *holders) all() []atomic.Int32 {
 
 // add counts one more entry of holder, unless it has too many, and returns the holder's
 // place, for drop. Entries of nobody do not count.
-func (h *holders) add(holder Tag) (place int32, ok bool) {
+func (h *holders) add(holder Tag) (place uint32, ok bool) {
 	if holder == (Tag{}) {
 		return 0, true
 	}
@@ -64,11 +76,11 @@ func (h *holders) add(holder Tag) (place int32, ok bool) {
 		places[at].Add(-1)
 		return 0, false
 	}
-	return int32(at) + 1, true //nolint:gosec // below maxPlaces
+	return at + 1, true
 }
 
 // drop takes an entry from the place that add returned.
-func (h *holders) drop(place int32) {
+func (h *holders) drop(place uint32) {
 	if place > 0 {
 		h.all()[place-1].Add(-1)
 	}

@@ -54,11 +54,14 @@ func newSpace[T resident](p Policy, start time.Time) *space[T] {
 	s := &space[T]{start: start, shards: make([]spaceShard[T], shardsFor(p.MaxEntries)), max: int64(p.MaxEntries)}
 	s.holders.entries, s.holders.most = p.MaxEntries, p.MaxPerSubject
 	for i := range s.shards {
-		// Without the option, every hit would extend the entry's life.
-		s.shards[i].store = ttlcache.New(ttlcache.WithDisableTouchOnHit[uint64, T]())
+		// Without the first option, every hit would extend the entry's life; without the second,
+		// which sets no bound, every item would have a func of its own.
+		s.shards[i].store = ttlcache.New(ttlcache.WithDisableTouchOnHit[uint64, T](), ttlcache.WithMaxCost(0, costless[T]))
 	}
 	return s
 }
+
+func costless[T resident](ttlcache.CostItem[uint64, T]) uint64 { return 0 }
 
 // storeKey is what a shard's store knows an entry by.
 func storeKey(key *Key) uint64 {
@@ -72,7 +75,7 @@ func (s *space[T]) get(key Key) (value T, ok bool) {
 	if item := s.shard(&key).store.Get(storeKey(&key)); item != nil {
 		value = item.Value()
 		l := value.leased()
-		ok = l.key == key && !l.gone.Load()
+		ok = l.key == key && !l.gone()
 	}
 	return value, ok
 }
@@ -119,7 +122,7 @@ func (s *space[T]) set(home *spaceShard[T], value T, ttl time.Duration, holder T
 }
 
 // replace is set within write. Whoever looks meanwhile finds the entry before or this one.
-func (s *space[T]) replace(shard *spaceShard[T], value T, ttl time.Duration, holder Tag) (ok bool) {
+func (s *space[T]) replace(shard *spaceShard[T], value T, ttl time.Duration, holder Tag) bool {
 	l := value.leased()
 	at := storeKey(&l.key)
 	if item := shard.store.Get(at); item != nil {
@@ -129,10 +132,12 @@ func (s *space[T]) replace(shard *spaceShard[T], value T, ttl time.Duration, hol
 	} else { // or it has expired since write looked, and would outlive what is put in its place
 		s.tidy(shard)
 	}
-	if l.place, ok = s.holders.add(holder); !ok {
+	place, ok := s.holders.add(holder)
+	if !ok {
 		shard.store.Delete(at)
 		return false
 	}
+	l.state.Store(place << stateFlags)
 	l.until = sum(time.Since(s.start), ttl)
 	heap.Push(&shard.ends, l)
 	shard.store.Set(at, value, ttl)
@@ -178,12 +183,12 @@ func (s *space[T]) remove(shard *spaceShard[T], l *lease) {
 // end ends a lease: its entry does not count any more.
 func (s *space[T]) end(shard *spaceShard[T], l *lease) {
 	heap.Remove(&shard.ends, int(l.index))
-	s.holders.drop(l.place)
+	s.holders.drop(l.place())
 }
 
 // drop has the entry with this lease found nowhere, once the store does not have it.
 func (s *space[T]) drop(l *lease) {
-	l.gone.Store(true)
+	l.state.Or(isGone)
 	if s.dropped != nil {
 		s.dropped(l)
 	}
@@ -203,7 +208,7 @@ func (s *space[T]) evictOldest(shard *spaceShard[T], keep Key) {
 		switch {
 		case oldest == nil:
 			return
-		case again <= 0 || !oldest.used.Swap(false):
+		case again <= 0 || oldest.unused():
 			s.remove(shard, oldest)
 			return
 		}

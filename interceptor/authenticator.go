@@ -117,7 +117,9 @@ func (a *Authenticator) prepare() error {
 	a.reads = slices.Concat(a.reads, a.keyHeaders)
 	slices.SortFunc(a.reads, func(x, y incoming.Name) int { return strings.Compare(x.Key, y.Key) })
 	a.reads = slices.DeleteFunc(slices.Compact(a.reads), func(h incoming.Name) bool { return h.Is == incoming.IsAuthorization || h.Is == incoming.IsCookie })
-	a.taggers, errs[2] = forget.NewTaggers(a.busSecrets)
+	if a.taggers, errs[2] = forget.NewTaggers(a.busSecrets); errs[2] == nil {
+		a.here.tagger = &a.taggers[0]
+	}
 	a.patience = 2 * cache.DefaultVerifyTimeout
 	if a.policy == nil {
 		a.uncached = newUncached()
@@ -177,9 +179,9 @@ func (a *Authenticator) identify(ctx context.Context, r *request) (*identity, te
 	switch {
 	case refused != nil:
 		return nil, telemetry.Rejected, refused
-	case r.token == "" && a.optional:
+	case r.token() == "" && a.optional:
 		return nil, telemetry.Anonymous, nil
-	case r.token == "":
+	case r.token() == "":
 		return nil, telemetry.Rejected, refusal.MissingCredentials
 	}
 	id, result, refused := a.find(ctx, r, false)

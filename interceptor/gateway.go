@@ -103,7 +103,7 @@ func (g *GatewayAuth) identify(ctx context.Context, r *request) (*identity, tele
 	if ac.Type == "" {
 		ac.Type = authcontext.TypeGateway
 	}
-	return &identity{Identity: *authcontext.NewIdentity(ac, nil)}, telemetry.Verified, nil
+	return &identity{*authcontext.NewIdentity(ac, nil), &g.here}, telemetry.Verified, nil
 }
 
 // watched implements way: nobody can be asked about the identity again.

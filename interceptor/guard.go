@@ -38,6 +38,7 @@ type guard struct {
 	suspects    [256]bool  // the first bytes of keys that handlers may not be allowed to see
 	instruments *telemetry.Instruments
 	log         *ratelog.Logger
+	here        provenance                          // of what was verified here, in no span that is sampled
 	installed   struct{ unary, stream atomic.Bool } // which interceptors were asked for
 }
 
@@ -54,15 +55,16 @@ type way interface {
 // identity is what one verification found out. It is shared and never modified.
 type identity struct {
 	authcontext.Identity
+	*provenance // a pointer, since a cache holds many identities
+}
 
-	tagger *forget.Tagger // for the tags by which it can be forgotten; nil: by none
-
-	// The verification's span, for links to it, if it is sampled. That makes 64 bytes of it
-	// all: a cache holds many.
+// provenance is where an identity comes from: most have it in common.
+type provenance struct {
+	tagger   *forget.Tagger // for the tags by which it can be forgotten; nil: by none
+	verified *time.Time     // by another replica; nil: here
+	// The verification's span, for links to it, if it is sampled.
 	traceID trace.TraceID
 	spanID  trace.SpanID
-
-	verified *time.Time // by another replica; nil: here
 }
 
 func (id *identity) verifiedBy() trace.SpanContext {
@@ -212,7 +214,8 @@ func (g *guard) AuthFunc(ctx context.Context) (context.Context, error) {
 // admit lets a call pass or not. It returns the context for its handler, without the
 // identity, which is nil for a call that needs none.
 func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, *identity, *request, error) {
-	ctx, call, ok := incoming.Receive(ctx, &g.suspects, g.hides)
+	var call incoming.Call
+	ctx, ok := call.Receive(ctx, &g.suspects, g.hides)
 	if !ok {
 		g.record(ctx, telemetry.Rejected, nil, refusal.InvalidSession)
 		return nil, nil, nil, refusal.InvalidSession
@@ -220,7 +223,7 @@ func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, 
 	if g.skipped.Match(fullMethod) {
 		return ctx, nil, nil, nil
 	}
-	r := newRequest(call)
+	r := newRequest(&call)
 	id, refused := g.authenticate(ctx, r)
 	if refused != nil {
 		return nil, nil, nil, refused

@@ -26,9 +26,8 @@ const maxCredential = 16 << 10
 // request is what one call brings along.
 type request struct {
 	headers  incoming.Headers
-	call     incoming.Call     // what headers is for a gRPC call: one allocation for both
-	supplied incoming.Supplied // what it is for another
-	token    string
+	call     incoming.Call         // what headers is for a gRPC call: one allocation for both
+	supplied *incoming.Supplied    // what it is for another; kept for the next
 	found    []authmd.Credential   // all of them, by extractor in their order
 	ends     [extractor.Max]uint16 // where in found those of each extractor end
 	key      cache.Key
@@ -45,9 +44,9 @@ type request struct {
 var requests = sync.Pool{New: func() any { return new(request) }}
 
 // newRequest returns the request of a gRPC call.
-func newRequest(call incoming.Call) *request {
+func newRequest(call *incoming.Call) *request {
 	r, _ := requests.Get().(*request)
-	r.call = call
+	r.call = *call
 	r.headers = &r.call
 	return r
 }
@@ -55,15 +54,21 @@ func newRequest(call incoming.Call) *request {
 // newSupplied returns the request with a header that a door has received.
 func (g *guard) newSupplied(header http.Header) *request {
 	r, _ := requests.Get().(*request)
+	if r.supplied == nil {
+		r.supplied = new(incoming.Supplied)
+	}
 	r.supplied.Take(header, &g.suspects, g.hides)
-	r.headers = &r.supplied
+	r.headers = r.supplied
 	return r
 }
 
 // release lets another call have the request, without what it held, if it is done.
 func (r *request) release() {
 	if r != nil && r.done {
-		*r = request{supplied: r.supplied.Empty()}
+		if r.supplied != nil {
+			r.supplied.Empty()
+		}
+		*r = request{supplied: r.supplied}
 		requests.Put(r)
 	}
 }
@@ -75,6 +80,16 @@ func (r *request) foundBy(extractor int) []authmd.Credential {
 		first = r.ends[extractor-1]
 	}
 	return r.found[first:r.ends[extractor]]
+}
+
+// token returns the first token that was found; "" for none.
+func (r *request) token() string {
+	for i := range r.found {
+		if token := r.found[i].Token; token != "" {
+			return token
+		}
+	}
+	return ""
 }
 
 // read finds the credentials of a call. There is no token when there are none.
@@ -110,16 +125,14 @@ func (a *Authenticator) read(ctx context.Context, r *request) *refusal.Refusal {
 			if len(c.Value) > maxCredential {
 				return refusal.InvalidSession
 			}
-			if r.token == "" {
-				r.token = c.Token
-			}
 		}
 		r.ends[i] = uint16(len(r.found)) //nolint:gosec // bounded above
 	}
+	anonymous := r.token() == ""
 	switch {
-	case r.token == "" && a.malformed(h, own):
+	case anonymous && a.malformed(h, own):
 		return refusal.MissingCredentials // and not anonymous
-	case r.token == "":
+	case anonymous:
 		return nil
 	case a.origins != nil && a.handsCookies(r) && a.origins.Foreign(h):
 		return refusal.OriginNotAllowed
@@ -239,7 +252,7 @@ func (a *Authenticator) keyed(r *request) http.Header {
 
 // secrets lists the credentials that a verifier could quote.
 func (a *Authenticator) secrets(r *request) []string {
-	secrets := []string{r.token}
+	secrets := []string{r.token()}
 	for i := range a.extractors {
 		e := &a.extractors[i]
 		for _, c := range r.foundBy(i) {

@@ -194,6 +194,8 @@ func (a *Authenticator) resolve(ctx context.Context, r *request) (id *identity, 
 	}
 	if by.IsSampled() {
 		id.traceID, id.spanID = by.TraceID(), by.SpanID()
+	} else {
+		id.provenance = &a.here
 	}
 	return id, nil
 }
@@ -204,7 +206,7 @@ func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refu
 	if !ok {
 		return nil, refusal.InvalidSession, errors.New("the header is too large to be handed on; see WithKeyHeaders")
 	}
-	session, err := protect(func() (any, error) { return a.verify(ctx, r.token, header) })
+	session, err := protect(func() (any, error) { return a.verify(ctx, r.token(), header) })
 	if err != nil {
 		return nil, refusal.Classify(err, refusal.VerificationFailed, a.outage), err
 	}
@@ -228,7 +230,7 @@ func (a *Authenticator) run(ctx context.Context, r *request) (id *identity, refu
 
 // newIdentity takes over auth and session.
 func (a *Authenticator) newIdentity(auth *authcontext.AuthContext, session any) *identity {
-	return &identity{Identity: *authcontext.NewIdentity(auth, session), tagger: &a.taggers[0]}
+	return &identity{*authcontext.NewIdentity(auth, session), &provenance{tagger: &a.taggers[0]}}
 }
 
 // protect turns a panic into an error.

@@ -12,19 +12,19 @@ import (
 // without some: no honest client has as many.
 const maxKeys = 1024
 
-// Receive returns the metadata of the call that ctx belongs to, its keys in lower
-// case, and ctx as the handler may see it: without the metadata that hides says. It is asked
+// Receive makes in the metadata of the call that ctx belongs to, its keys in lower
+// case, and returns ctx as the handler may see it: without the metadata that hides says. It is asked
 // about those keys only whose first byte is a suspect. The metadata may be the call's own
 // and must not be modified. It is false when there is too much of it.
-func Receive(ctx context.Context, suspects *[256]bool, hides func(key string) bool) (context.Context, Call, bool) {
+func (in *Call) Receive(ctx context.Context, suspects *[256]bool, hides func(key string) bool) (context.Context, bool) {
 	md := Metadata(ctx)
 	if len(md) > maxKeys {
-		return ctx, Call{}, false
+		return ctx, false
 	}
 	var own, cookies []string
 	upper, hidden, renamed, hop := false, false, false, false
 	for key, values := range md {
-		if key == "" {
+		if key == "" || key == acceptEncodingKey { // gRPC's own, of nearly every call: nobody reads more into it
 			continue
 		}
 		c := key[0]
@@ -45,16 +45,16 @@ func Receive(ctx context.Context, suspects *[256]bool, hides func(key string) bo
 			hidden = hidden || hides(key)
 		}
 	}
-	in := Call{md, renamed, hop, own, cookies}
+	*in = Call{md, renamed, hop, own, cookies}
 	if upper {
 		lowered := make(grpcmd.MD, len(md))
 		for key, values := range md {
 			lowered.Append(key, values...)
 		}
-		in, hidden = newCall(lowered), true // or may be
+		*in, hidden = newCall(lowered), true // or may be
 	}
 	if !hidden {
-		return ctx, in, true
+		return ctx, true
 	}
 	kept := make(grpcmd.MD, len(in.md))
 	for key, values := range in.md {
@@ -62,5 +62,5 @@ func Receive(ctx context.Context, suspects *[256]bool, hides func(key string) bo
 			kept[key] = values
 		}
 	}
-	return grpcmd.NewIncomingContext(ctx, kept), in, true
+	return grpcmd.NewIncomingContext(ctx, kept), true
 }

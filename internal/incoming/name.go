@@ -26,6 +26,8 @@ const (
 	authorizationKey = "authorization"
 	cookieKey        = "cookie"
 	connectionKey    = "connection"
+
+	acceptEncodingKey = "grpc-accept-encoding"
 )
 
 var wellKnowns = map[string]WellKnown{authorizationKey: IsAuthorization, cookieKey: IsCookie, "host": IsHost}

@@ -79,10 +79,10 @@ const usual = 16
 // Hidden reports whether there may be a name that handlers must not see.
 func (s *Supplied) Hidden() bool { return s.hidden }
 
-// Empty returns an empty Supplied with the memory of s, which is not to be used any more.
-func (s *Supplied) Empty() Supplied {
+// Empty makes s empty. It keeps its memory.
+func (s *Supplied) Empty() {
 	clear(s.fields)
-	return Supplied{fields: s.fields[:0]}
+	*s = Supplied{fields: s.fields[:0]}
 }
 
 // Renamed implements Headers.

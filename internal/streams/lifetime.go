@@ -13,6 +13,21 @@ const clockTick = 10 * time.Second
 // forever is as good as no end, and no timer, at all.
 const forever = 100 * 365 * 24 * time.Hour
 
+// instant is a time by the monotonic clock, in a third of the memory of a time.Time; zero:
+// none.
+type instant time.Duration
+
+var epoch = time.Now()
+
+// in is the instant that comes d after now.
+func in(now time.Time, d time.Duration) instant { return instant(now.Sub(epoch) + d) }
+
+// until is how long it is until then.
+func (i instant) until(now time.Time) time.Duration { return time.Duration(i) - now.Sub(epoch) }
+
+// passed reports whether it has come; none never does.
+func (i instant) passed(now time.Time) bool { return i != 0 && i.until(now) <= 0 }
+
 // wallClock replaces the wall clock in tests; nil: it is the system's.
 var wallClock atomic.Pointer[func() time.Time]
 
@@ -30,7 +45,7 @@ func wallTime(now time.Time) time.Time {
 // end.
 type lifetime struct {
 	expires  time.Time // by the wall clock; zero: no end is known
-	deadline time.Time // by the monotonic clock
+	deadline instant
 }
 
 // renew notes that the session is now known to last until at; zero: no end is known. One
@@ -42,14 +57,12 @@ func (l *lifetime) renew(at time.Time) {
 	if *l = (lifetime{}); at.IsZero() || remains > forever {
 		return
 	}
-	l.expires, l.deadline = at, now.Add(remains)
+	l.expires, l.deadline = at, in(now, remains)
 	if before.expires.IsZero() {
 		return
 	}
 	// Known already: it moves by as much as its owner has moved it.
-	if moved := before.deadline.Add(at.Sub(before.expires)); moved.Before(l.deadline) {
-		l.deadline = moved
-	}
+	l.deadline = min(l.deadline, before.deadline+instant(at.Sub(before.expires)))
 }
 
 // over reports whether the session has expired.
@@ -58,7 +71,7 @@ func (l *lifetime) over() bool {
 		return false
 	}
 	now := time.Now()
-	return !now.Before(l.deadline) || !wallTime(now).Before(l.expires)
+	return l.deadline.until(now) <= 0 || !wallTime(now).Before(l.expires)
 }
 
 // untilLook is how long there is no need to ask whether it is over.
@@ -66,5 +79,5 @@ func (l *lifetime) untilLook(now time.Time) time.Duration {
 	if l.expires.IsZero() {
 		return forever
 	}
-	return min(l.deadline.Sub(now), l.expires.Sub(wallTime(now)), clockTick)
+	return min(l.deadline.until(now), l.expires.Sub(wallTime(now)), clockTick)
 }

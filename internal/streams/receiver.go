@@ -15,8 +15,9 @@ import (
 // handler can be released. It belongs to the stream, and receives into messages of its
 // own, since what is the handler's must not be touched when the handler has been released.
 type receiver struct {
-	requests chan any   // messages to receive into; nil: no receiver runs
-	replies  chan error // what came of it
+	requests chan any        // messages to receive into; nil: no receiver runs
+	replies  chan error      // what came of it
+	over     <-chan struct{} // of the watch
 }
 
 // errReceiverExited is the error of a RecvMsg that ended its goroutine. Only a codec, or
@@ -47,12 +48,12 @@ func (s *boundStream) receive(m, received any) error {
 	defer s.receiving.Unlock()
 	r := &s.receiver
 	if r.requests == nil {
-		r.requests, r.replies = make(chan any), make(chan error, 1)
-		go s.receiveEach(r.requests, r.replies)
+		*r = receiver{make(chan any), make(chan error, 1), s.watch.ended()}
+		go s.receiveEach(*r)
 	}
 	select {
 	case r.requests <- received:
-	case <-s.watch.over:
+	case <-r.over:
 		return nil
 	}
 	select {
@@ -62,13 +63,14 @@ func (s *boundStream) receive(m, received any) error {
 			panic(p) //nolint:forbidigo // it is where it would have been without the receiver
 		}
 		if err != nil || !s.many {
-			r.requests = nil // the receiver is gone
+			*r = receiver{} // it is gone, and an idle stream holds nothing of it
+			s.watch.notAwaited()
 		}
 		if err == nil {
 			reflect.ValueOf(m).Elem().Set(reflect.ValueOf(received).Elem())
 		}
 		return err
-	case <-s.watch.over:
+	case <-r.over:
 		return nil
 	}
 }
@@ -76,35 +78,53 @@ func (s *boundStream) receive(m, received any) error {
 // receiveEach is the receiver. It ends with the first error of the stream, and there is
 // one when grpc closes it; after the only message; or when the stream is over. What comes
 // too late, a panic included, nobody hears of.
-func (s *boundStream) receiveEach(requests <-chan any, replies chan<- error) {
+func (s *boundStream) receiveEach(r receiver) {
 	receiving := false
 	defer func() {
 		if !receiving {
 			return
 		}
 		if value := recover(); value != nil {
-			replies <- &receivePanic{value, debug.Stack()}
+			r.replies <- &receivePanic{value, debug.Stack()}
 			return
 		}
-		replies <- errReceiverExited
+		r.replies <- errReceiverExited
 	}()
 	for {
 		select {
-		case m := <-requests:
+		case m := <-r.requests:
 			if s.watch.Check() != nil {
 				return // nothing starts after the release
 			}
 			receiving = true
 			err := s.ServerStream.RecvMsg(m)
 			receiving = false
-			replies <- err // which has room
+			r.replies <- err // which has room
 			if err != nil || !s.many {
 				return
 			}
-		case <-s.watch.over:
+		case <-r.over:
 			return
 		}
 	}
+}
+
+// ended returns what is closed when the session has ended or the handler has returned.
+func (w *Watch) ended() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = make(chan struct{})
+	if w.closed {
+		close(w.over)
+	}
+	return w.over
+}
+
+// notAwaited drops what ended has returned.
+func (w *Watch) notAwaited() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = nil
 }
 
 // like returns an empty message of m's type; nil if it cannot surely be made. That is

@@ -60,16 +60,16 @@ type Watch struct {
 	carrier  authcontext.Renewable // what identity is unless there is one already
 	ctx      context.Context       //nolint:containedctx // of the stream, for the verifications
 	cancel   context.CancelCauseFunc
-	over     chan struct{} // closed when the session has ended or the handler has returned
 
 	mu        sync.Mutex
 	timer     *time.Timer
 	life      lifetime
-	next      time.Time // of the next verification; zero: none
-	limit     time.Time // by when the one that is due must have succeeded; zero: none is due
-	verifying bool      // one is under way or waits for its turn, and the next for that one
-	closed    bool      // over is closed
-	failure   error     // a status: why the session has ended
+	next      instant       // of the next verification
+	limit     instant       // by when the one that is due must have succeeded; zero: none is due
+	verifying bool          // one is under way or waits for its turn, and the next for that one
+	closed    bool          // the session has ended or the handler has returned
+	over      chan struct{} // closed with it; nil: nobody waits for that
+	failure   error         // a status: why the session has ended
 }
 
 // Start starts to watch the session of a stream. The context it returns carries the
@@ -78,7 +78,6 @@ type Watch struct {
 func Start(ctx context.Context, id Found, s Session) (context.Context, *Watch) {
 	w := &Watch{
 		again: s.Again, recheck: s.Recheck, patience: s.Patience, streams: s.Streams, own: 1 + len(s.Tags),
-		over: make(chan struct{}),
 	}
 	if w.patience <= 0 {
 		w.patience = defaultPatience
@@ -122,7 +121,9 @@ func (w *Watch) shut(cause error) {
 	w.closed = true
 	w.timer.Stop()
 	w.cancel(cause)
-	close(w.over)
+	if w.over != nil {
+		close(w.over)
+	}
 }
 
 // Check returns an error when the stream is over.
@@ -155,7 +156,7 @@ func (w *Watch) Wake(after time.Duration) {
 		return
 	}
 	now := time.Now()
-	w.verifyAt(now.Add(after))
+	w.verifyAt(in(now, after))
 	w.timer.Reset(w.untilDue(now))
 }
 
@@ -163,12 +164,12 @@ func (w *Watch) Wake(after time.Duration) {
 func (w *Watch) schedule(now time.Time) {
 	if w.recheck > 0 && w.again != nil {
 		early := time.Duration(rand.Float64() * jitter * float64(w.recheck)) //nolint:gosec // to spread load
-		w.verifyAt(now.Add(w.recheck - early))
+		w.verifyAt(in(now, w.recheck-early))
 	}
 }
 
-func (w *Watch) verifyAt(at time.Time) {
-	if w.next.IsZero() || at.Before(w.next) {
+func (w *Watch) verifyAt(at instant) {
+	if w.next == 0 || at < w.next {
 		w.next = at
 	}
 }
@@ -176,11 +177,11 @@ func (w *Watch) verifyAt(at time.Time) {
 // untilDue is how long there is nothing to do.
 func (w *Watch) untilDue(now time.Time) time.Duration {
 	wait := w.life.untilLook(now)
-	if !w.limit.IsZero() {
-		wait = min(wait, w.limit.Sub(now))
+	if w.limit != 0 {
+		wait = min(wait, w.limit.until(now))
 	}
-	if !w.next.IsZero() && !w.verifying {
-		wait = min(wait, w.next.Sub(now))
+	if w.next != 0 && !w.verifying {
+		wait = min(wait, w.next.until(now))
 	}
 	return max(wait, 0)
 }
@@ -204,23 +205,20 @@ func (w *Watch) starts() bool {
 	case w.life.over():
 		w.end(refusal.SessionExpired)
 		return false
-	case passed(w.limit, now):
+	case w.limit.passed(now):
 		w.end(refusal.VerificationUnavailable)
 		return false
-	case !w.verifying && passed(w.next, now):
+	case !w.verifying && w.next.passed(now):
 		w.verifying = true
-		w.next = time.Time{} // a Forget meanwhile sets it again
-		if w.limit.IsZero() {
-			w.limit = now.Add(w.patience)
+		w.next = 0 // a Forget meanwhile sets it again
+		if w.limit == 0 {
+			w.limit = in(now, w.patience)
 		}
 		start = w.streams.take(w)
 	}
 	w.timer.Reset(w.untilDue(now))
 	return start
 }
-
-// passed reports whether a time has come; the zero time never does.
-func passed(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // verify asks whether the session is still good.
 func (w *Watch) verify() {
@@ -251,12 +249,12 @@ func (w *Watch) verified(busy *refusal.Refusal, failure error) {
 		return
 	case busy != nil:
 		wait := retryBusy + rand.N(retryBusy) //nolint:gosec // to spread load
-		w.verifyAt(now.Add(max(wait, busy.RetryAfter())))
+		w.verifyAt(in(now, max(wait, busy.RetryAfter())))
 	case failure != nil:
 		w.end(failure)
 		return
 	default:
-		w.limit = time.Time{}
+		w.limit = 0
 		w.life.renew(w.identity.Identity().AuthContext().ExpiresAt)
 		w.schedule(now)
 	}
