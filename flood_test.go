@@ -147,7 +147,7 @@ func TestRechecksAreBoundedWithoutACache(t *testing.T) {
 			if _, err := found.Session.Watch(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			defer found.Session.Close() //nolint:errcheck // it has not ended
+			defer found.Session.Close()
 		}
 		slow.Store(true)
 		_ = a.ForgetAll(t.Context())

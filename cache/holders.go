@@ -26,10 +26,12 @@ type lease struct {
 }
 
 const (
-	isGone     = 1 << iota // for ever: the entry is held no more
-	isUsed                 // by hits that the store does not learn of
-	stateFlags = iota      // how many there are
+	isGone = 1 << iota // for ever: the entry is held no more
+	isUsed             // by hits that the store does not learn of
 )
+
+// stateFlags is how many bits these are.
+const stateFlags = 2
 
 func (l *lease) leased() *lease { return l }
 

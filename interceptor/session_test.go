@@ -275,7 +275,7 @@ func TestAnOpenStreamWaitsToBeVerified(t *testing.T) {
 				if watched[token], err = found.Session.Watch(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				defer found.Session.Close() //nolint:errcheck // what it says was looked at
+				defer found.Session.Close()
 			}
 			hangs.Store(true)
 			for _, token := range []string{"first", "second"} {

@@ -32,7 +32,7 @@ func TestANameIsFoundInAnyCase(t *testing.T) {
 			if !slices.Equal(got, row.want) {
 				t.Errorf("%s: %q, want %q", claim, got, row.want)
 			}
-			s = s.Empty()
+			s.Empty()
 			if left := s.Raw(row.name); left != nil {
 				t.Errorf("%s: %q is left", claim, left)
 			}
