@@ -68,8 +68,8 @@ func (g *guard) authentication(ctx context.Context, header http.Header) (Authent
 }
 
 // AuthenticateInto is [Authenticator.Authenticate] for a door that has memory for the Session
-// already: session, which nobody has used, is what the Authentication then points to, if it has one. Nil
-// allocates one.
+// already: session, which nobody else has, is what the Authentication then points to, if it has one. Nil, and
+// one that is a request's already, allocate one.
 func (g *guard) AuthenticateInto(ctx context.Context, header http.Header, session *Session) (Authentication, error) {
 	before := g.way.clock()
 	r := g.newSupplied(header)
@@ -85,7 +85,7 @@ func (g *guard) AuthenticateInto(ctx context.Context, header http.Header, sessio
 		return found, nil
 	}
 	found.Identity = &id.Identity
-	if session == nil {
+	if session == nil || session.guard != nil {
 		session = new(Session)
 	}
 	session.guard, session.request, session.id, session.before = g, r, id, before

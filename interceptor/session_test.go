@@ -293,3 +293,27 @@ func TestAnOpenStreamWaitsToBeVerified(t *testing.T) {
 		})
 	}
 }
+
+// TestASessionIsOneRequests: memory for one that has been used already is left to whoever has it.
+func TestASessionIsOneRequests(t *testing.T) {
+	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) { return token, nil },
+		func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+			return &authcontext.AuthContext{Subject: s}, nil
+		}, interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var memory interceptor.Session
+	for i, subject := range []string{"ada", "eve"} {
+		found, err := a.AuthenticateInto(t.Context(), http.Header{"Authorization": {"Bearer " + subject}}, &memory)
+		if err != nil || (found.Session == &memory) != (i == 0) {
+			t.Fatalf("%s: %v, used: %t", subject, err, found.Session == &memory)
+		}
+		if ac, _ := authcontext.FromContext(found.Session.NewContext(t.Context())); ac.Subject != subject {
+			t.Errorf("%s is %v", subject, ac)
+		}
+		if ac, _ := authcontext.FromContext(memory.NewContext(t.Context())); ac.Subject != "ada" {
+			t.Errorf("ada has become %v", ac)
+		}
+	}
+}

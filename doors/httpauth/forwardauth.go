@@ -3,6 +3,7 @@ package httpauth
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,7 +36,8 @@ const (
 // [WithForwardedRequest], and refuses them without.
 //
 // The peer that callbacks find in their context is the proxy, without its certificate: a GatewayAuth believes nobody here
-// by interceptor.WithTrustedPeers, since what the proxy sends is what its clients say.
+// by interceptor.WithTrustedPeers, since what the proxy sends is what its clients say. For the same reason authn does not
+// see the secret of [WithGatewaySecrets].
 //
 // A client that reaches the handler learns who it is itself; [WithGatewaySecrets] keeps all but the
 // proxy out. The error names every option that is not valid.
@@ -120,9 +122,13 @@ func (f *forwardAuth) decide(w http.ResponseWriter, r *http.Request) (map[string
 }
 
 // inQuestion returns the request that a proxy asks about, as far as it tells of it. It has no TLS state: the
-// certificate is the proxy's, which speaks for nothing that its clients say.
+// certificate is the proxy's, which speaks for nothing that its clients say. Nor does the secret that it asks with.
 func (f *forwardAuth) inQuestion(r *http.Request) (*http.Request, bool) {
 	asked := &http.Request{URL: &url.URL{Path: "/"}, Header: r.Header, Host: r.Host, RemoteAddr: r.RemoteAddr}
+	if len(f.config.secrets) > 0 {
+		asked.Header = maps.Clone(r.Header)
+		maps.DeleteFunc(asked.Header, func(name string, _ []string) bool { return f.secrets.IsHeader(name) })
+	}
 	if !f.forwarded {
 		return asked, true // the method is unknown
 	}

@@ -169,10 +169,13 @@ func TestAProxyDoesNotVouchForItsClients(t *testing.T) {
 	defer server.Close()
 	server.Client().Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate}
 	get(t, server, "/", "X-Auth-Subject", "eve").mustBe(t, http.StatusUnauthorized, "UNTRUSTED_CALLER")
-	a := get(t, server, "/", "X-Auth-Subject", "ada", "X-Gateway-Secret", gatewaySecret) // of a gateway in front of the proxy
+	told := []string{"X-Auth-Subject", "ada", "X-Gateway-Secret", gatewaySecret}
+	a := get(t, server, "/", told...) // of a gateway in front of the proxy
 	if a.mustBe(t, http.StatusOK, ""); a.Header.Get("X-Auth-Subject") != "ada" {
 		t.Errorf("%v", a.Header)
 	}
+	// Nor is the secret that it asks with.
+	get(t, forward(t, auth, httpauth.WithGatewaySecrets(gatewaySecret)), "/", told...).mustBe(t, http.StatusUnauthorized, "UNTRUSTED_CALLER")
 }
 
 // TestWhatHasNoNameIsDenied by rules that allow everything, too.

@@ -189,7 +189,9 @@ func isNavigation(r *http.Request) bool {
 func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	fullMethod, skipped := d.skips(r)
 	if skipped && (fullMethod == "" || d.rules == nil) {
-		next.ServeHTTP(w, d.unseen(r))
+		seen := d.unseen(r)
+		defer leaveForm(r, seen)
+		next.ServeHTTP(w, seen)
 		return
 	}
 	x := &exchange{call: peers.RequestContext{Context: r.Context(), Request: r}, writer: w}
@@ -204,7 +206,11 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 			return
 		}
 		x.cookie = found.ResponseHeader["Set-Cookie"] != nil
-		header = found.HandlerHeader(header)
+		if d.into != nil {
+			header = found.HandlerHeader(header)
+		} else { // which may have looked at another, and hide more
+			header = d.authn.HandlerHeader(header)
+		}
 	}
 	defer x.finish()                                  //nolint:errcheck // when the handler panics
 	if err := x.admit(d, r, fullMethod); err != nil { //nolint:contextcheck // x is the context
@@ -215,6 +221,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	x.request = *r.WithContext(x) //nolint:contextcheck // it is made of the request's
 	x.request.Header = header
 	d.hideTrailer(&x.request)
+	defer leaveForm(r, &x.request)
 	next.ServeHTTP(x.responseWriter(), &x.request)
 	x.keepPrivate()
 	if ended := x.finish(); ended != nil {
@@ -250,6 +257,14 @@ func (d *door) unseen(r *http.Request) *http.Request {
 	r2.Header = header
 	d.hideTrailer(r2)
 	return r2
+}
+
+// leaveForm has the server remove what a form that a handler has parsed left on disk: it looks for that in the
+// request that it has made.
+func leaveForm(made, seen *http.Request) {
+	if made.MultipartForm == nil {
+		made.MultipartForm = seen.MultipartForm
+	}
 }
 
 // relay adds what the callbacks handed back.

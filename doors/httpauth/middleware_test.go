@@ -391,6 +391,10 @@ func TestSkippedAndNamedRequests(t *testing.T) {
 		"GET /static/a%255cb":           {"401", "403", "403"},
 		"GET /notes/7%252fadmin":        {"401", "403", "403"},
 		"GET /static/a%2520b":           {"nobody", "nobody", "nobody"},
+		"GET /static/%25zz/%252e%252e/": {"401", "403", "403"}, // to those who leave alone what they cannot decode
+		"GET /static/%25/..%252f/x":     {"401", "403", "403"},
+		"GET /notes/7%25%252fadmin":     {"401", "403", "403"},
+		"GET /static/100%25":            {"nobody", "nobody", "nobody"},
 		"GET /notes/100%25":             {"401", "bob", "ada"},
 		"GET /notes/7":                  {"401", "bob", "ada"},
 		"DELETE /notes/7":               {"401", "403", "403"},

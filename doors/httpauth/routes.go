@@ -1,6 +1,7 @@
 package httpauth
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -82,10 +83,31 @@ func (t *routes) find(r *http.Request) (name string, ok bool) {
 	if r.URL.RawPath != "" && !t.leads(r, r.URL.Path, name) {
 		return "", false
 	}
-	if again, err := url.PathUnescape(r.URL.Path); err == nil && again != r.URL.Path && (!isPlain(again) || !t.leads(r, again, name)) {
+	if again := decoded(r.URL.Path); again != r.URL.Path && (!isPlain(again) || !t.leads(r, again, name)) {
 		return "", false
 	}
 	return name, true
+}
+
+// decoded returns a path without its percent-encoding, as lenient servers read it: what they cannot decode
+// stays.
+func decoded(path string) string {
+	if !strings.Contains(path, "%") {
+		return path
+	}
+	plain := make([]byte, 0, len(path))
+	for i := 0; i < len(path); i++ {
+		c := [1]byte{path[i]}
+		if path[i] == '%' && i+2 < len(path) {
+			if _, err := hex.Decode(c[:], []byte(path[i+1:i+3])); err == nil {
+				i += 2
+			} else {
+				c[0] = '%'
+			}
+		}
+		plain = append(plain, c[0])
+	}
+	return string(plain)
 }
 
 // leads reports whether the name behind the pattern that r would match is this one if its path, decoded, were path.

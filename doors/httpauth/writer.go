@@ -20,7 +20,7 @@ var (
 )
 
 func (x *exchange) responseWriter() http.ResponseWriter {
-	if x.session == nil {
+	if x.session == nil && !x.cookie {
 		return x.writer // of nobody, whose session does not end
 	}
 	if canFlush(x.writer) {
