@@ -67,7 +67,10 @@ func appendParts(parts []byte, values []string) []byte {
 }
 
 // appendPart appends a value with its length in front. What is too much already is not
-// added to: it is refused.
+// added to: it is refused. Inlined wherever it is called, its temporaries would take a
+// kilobyte of the stack, which every new goroutine would have to grow for.
+//
+//go:noinline
 func appendPart(parts []byte, value string) []byte {
 	if len(parts) > incoming.MaxKeyed {
 		return parts
