@@ -7,17 +7,17 @@
 //
 // The arguments are packages, or single files, of the module at -root. The files of the
 // module are not touched: the go command reads a change from beside it (-overlay). The
-// same seed takes the same mutants of the same code.
+// same seed takes the same mutants, of code that has changed but for those that changed.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path"
@@ -73,8 +73,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := stale(reasons, mutants); err != nil {
 		return err
 	}
-	random := rand.New(rand.NewPCG(*seed, 0))
-	random.Shuffle(len(mutants), func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
+	slices.SortFunc(mutants, func(x, y *mutant) int { return cmp.Compare(x.rank(*seed), y.rank(*seed)) })
 	if *n > 0 && *list {
 		mutants = mutants[:min(*n, len(mutants))]
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -26,6 +28,12 @@ func (m *mutant) name() string {
 		name += fmt.Sprintf(" (%d)", m.occurrence)
 	}
 	return name
+}
+
+// rank is where a seed puts the mutant among all.
+func (m *mutant) rank(seed uint64) uint64 {
+	h := sha256.Sum256(fmt.Appendf(nil, "%d %s", seed, m.name()))
+	return binary.BigEndian.Uint64(h[:])
 }
 
 // apply returns the source of the file with the change in it.
