@@ -23,8 +23,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// slowly has no call give up Redis because the machine is busy.
-var slowly = timing{Budget: 10 * time.Second, Wait: 40 * time.Second}
+// slowly has no call give up Redis, and no replica the bus, because the machine is busy.
+var slowly = timing{Budget: 10 * time.Second, Wait: 40 * time.Second, Lag: 4 * time.Second}
 
 // patient bounds the waits of a test, on a machine that is busy.
 const patient = 2 * time.Minute
@@ -195,6 +195,35 @@ func (b *browser) call(query, code, reason string) []answer {
 	return answers
 }
 
+// once signs in, calls all replicas twice, and asserts that the owner is asked once, by one of them.
+func (b *browser) once() {
+	b.Helper()
+	for {
+		before := b.until("all replicas reach Redis", well)
+		b.ask(http.MethodPost, "/api/sign-in", nil)
+		verified := 0
+		for _, a := range append(b.call("", "OK", ""), b.call("", "OK", "")...) {
+			if a.Name != "Ada" {
+				b.Errorf("%+v", a)
+			}
+			if a.By != "hit" && a.By != "fetched" {
+				verified++
+			}
+		}
+		after := b.until("it is known", func(st state) bool { return st.Name == "Ada" })
+		if after.Asked == 1 && verified == 1 {
+			return
+		}
+		starved := false // so much that something may have been lost, and all was forgotten
+		for n := range after.Replicas {
+			starved = starved || after.Replicas[n].Lost != before.Replicas[n].Lost || !after.Replicas[n].Heard
+		}
+		if !starved {
+			b.Fatalf("the owner was asked %d times about one session, for %d calls, want once", after.Asked, verified)
+		}
+	}
+}
+
 // signOut signs out on a replica and asserts that it reaches all of them.
 func (b *browser) signOut(query string, streams bool) {
 	b.Helper()
@@ -271,21 +300,8 @@ func TestAFleet(t *testing.T) {
 	b.call("", "Unauthenticated", "INVALID_SESSION")
 
 	// All is well: one verification, and a sign-out reaches all.
-	b.ask(http.MethodPost, "/api/sign-in", nil)
-	for _, a := range b.call("", "OK", "") {
-		if a.Name != "Ada" {
-			t.Errorf("%+v", a)
-		}
-	}
+	b.once()
 	wait := b.watch()
-	for _, a := range b.call("", "OK", "") {
-		if a.By != "hit" {
-			t.Errorf("the second call on replica %d was answered by a %q", a.Replica, a.By)
-		}
-	}
-	if st := b.until("it is known", func(st state) bool { return st.Name == "Ada" }); st.Asked != 1 {
-		t.Errorf("the owner was asked %d times about one session, want once", st.Asked)
-	}
 	b.signOut("?replica=0", true)
 	wait()
 

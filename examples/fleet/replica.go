@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,10 +25,11 @@ import (
 	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
-// timing is what a test on a slow machine sets; zero: the defaults of redisfleet.
+// timing is what a test on a slow machine sets; zero: the defaults, a Lag of 1 s among them.
 type timing struct {
 	Budget time.Duration `json:"budget"`
 	Wait   time.Duration `json:"wait"`
+	Lag    time.Duration `json:"lag"`
 }
 
 // replicaOrder is what a replica is told.
@@ -88,6 +90,7 @@ func replicaRole(in io.Reader, out io.Writer) (err error) {
 		interceptor.WithCache(cache.Policy{TTL: time.Minute}),
 		interceptor.WithKeyHeaders(), // it looks at nothing but the token
 		interceptor.WithBus(bus, order.Secret),
+		interceptor.WithLag(cmp.Or(order.Timing.Lag, time.Second)),
 		interceptor.WithSharedCache(store, nil),
 		interceptor.WithTracerProvider(tracers),
 	)
