@@ -26,9 +26,9 @@ type lease struct {
 }
 
 const (
-	isGone     = 1 << iota // for ever: the entry is held no more
-	isUsed                 // by hits that the store does not learn of
-	stateFlags = iota      // how many there are
+	isGone     = 1 // for ever: the entry is held no more
+	isUsed     = 2 // by hits that the store does not learn of
+	stateFlags = 2 // how many of them there are
 )
 
 func (l *lease) leased() *lease { return l }
