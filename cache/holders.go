@@ -26,12 +26,10 @@ type lease struct {
 }
 
 const (
-	isGone = 1 << iota // for ever: the entry is held no more
-	isUsed             // by hits that the store does not learn of
+	isGone     = 1 // for ever: the entry is held no more
+	isUsed     = 2 // by hits that the store does not learn of
+	stateFlags = 2 // how many of them there are
 )
-
-// stateFlags is how many bits these are.
-const stateFlags = 2
 
 func (l *lease) leased() *lease { return l }
 
