@@ -1,6 +1,7 @@
 package httpauth_test
 
 import (
+	"context"
 	"crypto/tls"
 	"maps"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/peer"
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
@@ -176,6 +179,25 @@ func TestAProxyDoesNotVouchForItsClients(t *testing.T) {
 	}
 	// Nor is the secret that it asks with.
 	get(t, forward(t, auth, httpauth.WithGatewaySecrets(gatewaySecret)), "/", told...).mustBe(t, http.StatusUnauthorized, "UNTRUSTED_CALLER")
+}
+
+// TestTheProxyIsThePeer of a question, as callbacks find it.
+func TestTheProxyIsThePeer(t *testing.T) {
+	auth, err := interceptor.NewSessionAuth(func(ctx context.Context, _ string, _ http.Header) (string, error) {
+		if from, ok := peer.FromContext(ctx); ok && from.AuthInfo == nil {
+			return from.Addr.String(), nil
+		}
+		return "", interceptor.ErrInvalidSession
+	}, func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+		return &authcontext.AuthContext{Subject: s}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := get(t, forward(t, auth), "/", bearer("x")...)
+	if from := a.Header.Get("X-Auth-Subject"); !strings.HasPrefix(from, "127.0.0.1:") {
+		t.Errorf("status %d, from %q", a.StatusCode, from)
+	}
 }
 
 // TestWhatHasNoNameIsDenied by rules that allow everything, too.

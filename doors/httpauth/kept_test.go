@@ -45,7 +45,7 @@ func TestWhatEmbedsAnAuthenticatorDecidesItself(t *testing.T) {
 type outside struct{ inner *interceptor.Authenticator }
 
 func (o outside) Authenticate(ctx context.Context, header http.Header) (interceptor.Authentication, error) {
-	if header.Get("Authorization") == "" {
+	if header.Get("Cookie") == "" {
 		return interceptor.Authentication{ResponseHeader: http.Header{"Set-Cookie": {"guest=1"}}}, nil
 	}
 	header = header.Clone()
@@ -65,9 +65,10 @@ func (o outside) Skips(fullMethod string) bool { return o.inner.Skips(fullMethod
 // cookies for their callers.
 func TestAnotherAuthnHidesWhatItHides(t *testing.T) {
 	var o authtest.Owner
-	server := httptest.NewServer(protect(t, outside{newAuth(t, &o)}, who))
+	server := httptest.NewServer(protect(t, outside{newAuth(t, &o, interceptor.WithAllowedOrigins("https://app.test"))}, who))
 	defer server.Close()
-	for subject, header := range map[string][]string{"ada": bearer(o.SignIn(authcontext.AuthContext{Subject: "ada"})), "nobody": nil} {
+	cookie := "sid=" + o.SignIn(authcontext.AuthContext{Subject: "ada"})
+	for subject, header := range map[string][]string{"ada": append(navigation, "Cookie", cookie), "nobody": nil} { // who follows a link
 		a := get(t, server, "/", append(header, "X-Auth-Subject", "eve", "X-Internal", "1", "X-Other", "kept")...)
 		s := a.seen(t)
 		if s.Subject != subject || s.Header["X-Auth-Subject"] != nil || s.Header["X-Internal"] != nil || s.Header["X-Other"] == nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/grpc-sessionauth/sessionauth/authcontext"
 	"github.com/grpc-sessionauth/sessionauth/authtest"
+	"github.com/grpc-sessionauth/sessionauth/interceptor"
 )
 
 // TestNobodyIsAnybodyElse: whatever goes on at once, a handler serves the one whose token it is, to
@@ -105,10 +106,15 @@ func TestNobodyIsAnybodyElse(t *testing.T) {
 
 // TestAHandlerThatHasReturned cannot take the connection, which nobody would watch.
 func TestAHandlerThatHasReturned(t *testing.T) {
+	t.Run("its session would be watched", func(t *testing.T) { handlerThatHasReturned(t) })
+	t.Run("its session is unbounded", func(t *testing.T) { handlerThatHasReturned(t, interceptor.WithUnboundedStreams()) })
+}
+
+func handlerThatHasReturned(t *testing.T, opts ...interceptor.Option) {
 	var o authtest.Owner
 	token := o.SignIn(authcontext.AuthContext{Subject: "ada"})
 	var kept http.ResponseWriter
-	inner := protect(t, newAuth(t, &o), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { kept = w }))
+	inner := protect(t, newAuth(t, &o, opts...), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { kept = w }))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(w, r)
 		if conn, _, err := http.NewResponseController(kept).Hijack(); err == nil {
