@@ -56,7 +56,8 @@ type Bus struct {
 	epoch     uint64
 	added     fleet.Position // of what was added last
 	at        fleet.Position // of what was read last
-	heard     time.Time      // everything accepted by then has been read
+	back      time.Time      // when the pulse was sent that came back last
+	heard     time.Time      // everything accepted by then has been read, of whoever it is
 	count     int            // of publishers
 	made      time.Time
 }
@@ -153,6 +154,7 @@ func (b *Bus) enqueue(payload []byte) (*outgoing, time.Duration, error) {
 	case b.closed || len(b.followers) == 0:
 		return nil, 0, fmt.Errorf("%w: the Bus is closed, or nobody has followed it", ErrNotAccepted)
 	case len(b.out) >= maxUnheard:
+		b.number++ // the others miss that one, and forget everything
 		return nil, 0, fmt.Errorf("%w: too many have not come back", ErrNotAccepted)
 	}
 	b.number++
@@ -164,7 +166,7 @@ func (b *Bus) enqueue(payload []byte) (*outgoing, time.Duration, error) {
 	default:
 	}
 	wait := b.lag
-	if time.Since(b.heard) > b.lag && !b.heard.IsZero() {
+	if time.Since(b.back) > b.lag && !b.back.IsZero() {
 		wait = b.lag / (10 * pulses)
 	}
 	return m, wait, nil

@@ -115,6 +115,15 @@ func TestWhatMayHaveBeenLostIsSaid(t *testing.T) {
 			join(t, c, patientLag)
 			cut.close()
 		}, true, true},
+		"a replica is gone without a word while the clock of Redis stands still": {func(t *testing.T, s *server, b *redisfleet.Bus) {
+			var cut *proxy
+			c := s.config()
+			cut, c.Redis.InitAddress = through(t, s.addr)
+			join(t, c, patientLag)
+			s.do("XADD sessionauth:{test}:bus 99999999999999-1 x y")
+			eventually(t, "it is read", func() bool { return b.Stats().Dropped > 0 })
+			cut.close()
+		}, true, true},
 		"a replica is closed": {func(t *testing.T, s *server, _ *redisfleet.Bus) {
 			b, _ := join(t, s.config(), patientLag)
 			closeBus(t, b)

@@ -11,6 +11,7 @@ const (
 	envelopeFormat = 1
 	envelopeHead   = 1 + 1 + 3*8
 	macLength      = 16
+	pulseLength    = 8 + 8
 	// maxEnvelope bounds what is read of the bus, in bytes.
 	maxEnvelope = 1024
 )
@@ -20,7 +21,7 @@ type kind byte
 
 const (
 	message kind = 'm' // something is forgotten
-	pulse   kind = 'p' // how far its publisher is, and the epoch that it knows
+	pulse   kind = 'p' // how far its publisher is, the epoch that it knows, and when it was sent
 	bye     kind = 'b' // its publisher sends no more
 )
 

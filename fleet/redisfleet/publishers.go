@@ -1,22 +1,33 @@
 package redisfleet
 
-import "time"
+import (
+	"encoding/binary"
+	"time"
+)
 
-// maxPublishers bounds those that are known at once.
-const maxPublishers = 1 << 16
+const (
+	// maxPublishers bounds those that are known at once.
+	maxPublishers = 1 << 16
+	// clocksApart is by how much the clocks of replicas may differ.
+	clocksApart = time.Second
+)
 
-// publishers are those that have been heard lately, and how far each was.
+// publishers are those that have been heard lately, and how far each was. What they send is
+// dated by what one has sent oneself: the clock of Redis, and ids, are whatever somebody there says.
 type publishers struct {
 	known   map[uint64]*progress // those that are gone, too, for as long as what they said is kept
 	heard   int                  // how many are not gone
-	own     uint64               // when one's own pulse was read last, in ms by the clock of Redis
-	backlog bool                 // what is read was there before this one began: nobody is known yet
+	me      uint64
+	clock   time.Time // when one's own pulse was sent that was read last; zero: none was
+	backlog bool      // what is read was there before this one began
 }
 
 type progress struct {
 	number, pulse uint64
-	last          uint64 // when it was heard last, in ms by the clock of Redis
-	gone          bool   // it has said goodbye, or was given up; should it be back, it has missed nothing
+	ms            uint64    // when it was heard last, by the clock of Redis
+	last          time.Time // its pulse that was heard last was sent then or later
+	since         time.Time // from when on it is waited for
+	gone          bool      // it has said goodbye, or was given up; should it be back, it has missed nothing
 }
 
 // verdict is what an envelope means.
@@ -29,25 +40,29 @@ const (
 )
 
 // hear judges an envelope by what its publisher sent before.
-func (p *publishers) hear(e *envelope, ms uint64) verdict {
+func (p *publishers) hear(e *envelope, ms uint64, lag time.Duration) verdict {
 	known, found := p.known[e.publisher]
 	if !found {
-		if len(p.known) >= maxPublishers {
-			return stale
-		}
 		if e.kind == bye {
 			return stale
-		}
-		if p.known == nil {
-			p.known = map[uint64]*progress{}
 		}
 		first := e.number
 		if e.kind == message {
 			first--
 		}
-		p.known[e.publisher] = &progress{number: e.number, pulse: e.pulse, last: ms}
+		if len(p.known) >= maxPublishers {
+			return gap // and again: there is no room to know it in
+		}
+		if p.known == nil {
+			p.known = map[uint64]*progress{}
+		}
+		known = &progress{number: e.number, pulse: e.pulse, ms: ms, last: p.clock, since: p.clock}
+		if e.kind == pulse {
+			known.last = p.sent(e)
+		}
+		p.known[e.publisher] = known
 		p.heard++
-		if first == 0 || p.backlog {
+		if first == 0 {
 			return next
 		}
 		return gap
@@ -59,40 +74,74 @@ func (p *publishers) hear(e *envelope, ms uint64) verdict {
 	case e.kind == message && e.number > known.number+1, e.kind != message && e.number > known.number:
 		v = gap
 	}
-	known.number, known.pulse, known.last = e.number, max(e.pulse, known.pulse), max(known.last, ms)
-	if gone := e.kind == bye; gone != known.gone {
-		known.gone = gone
-		if gone {
-			p.heard--
-		} else {
+	known.number, known.pulse, known.ms = e.number, max(e.pulse, known.pulse), max(known.ms, ms)
+	switch {
+	case e.kind == bye && !known.gone:
+		known.gone = true
+		p.heard--
+	case e.kind == pulse:
+		known.last = latest(known.last, p.sent(e))
+		if known.gone && p.clock.Sub(known.last) <= lag { // what is older is no sign of life
+			known.gone, known.since = false, p.clock
 			p.heard++
 		}
 	}
 	return v
 }
 
-// missing gives up the publishers that were not heard for a while before ms, when one's own pulse
-// was read, and reports whether there were any: they may be silent because they are gone, or
-// because what they send is suppressed. After a time in which nobody could send they have as long
-// again.
-func (p *publishers) missing(ms uint64, lag, retention time.Duration) bool {
-	some := false
-	if ms > p.own+uint64(lag.Milliseconds())/2 { //nolint:gosec // positive
+// sent is a time before which a pulse was not sent: it comes after one's own; but what somebody has
+// held back does that as well, so it counts when its publisher says that it was sent.
+func (p *publishers) sent(e *envelope) time.Time {
+	if len(e.payload) != pulseLength {
+		return time.Time{}
+	}
+	now := time.Now()
+	wall := time.UnixMilli(int64(binary.BigEndian.Uint64(e.payload[8:]))) //nolint:gosec // authentic
+	if said := now.Add(wall.Sub(now.Round(0)) + clocksApart); said.Before(p.clock) {
+		return said
+	}
+	return p.clock
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// pulsed takes note of one's own pulse: when it was sent, and of when it is by the clock of Redis.
+// It returns the time by which everything that anybody had sent has been heard; and it gives up
+// those that were not heard for Lag, and reports whether there were any: they may be silent because
+// they are gone, or because what they send is suppressed. After a time in which nobody could send
+// they have as long again.
+func (p *publishers) pulsed(sent time.Time, ms uint64, lag, retention time.Duration) (by time.Time, missing bool) {
+	first := p.clock.IsZero()
+	if sent.Sub(p.clock) > lag/2 {
 		for _, known := range p.known {
-			if !known.gone {
-				known.last = max(known.last, ms)
+			if first || !known.gone {
+				known.since = sent
 			}
 		}
 	}
-	p.own = ms
+	p.clock, by = sent, sent
 	for id, known := range p.known {
+		silent := sent.Sub(latest(known.last, known.since))
 		switch {
-		case known.gone && known.last+uint64(retention.Milliseconds()) < ms: //nolint:gosec // positive
-			delete(p.known, id)
-		case !known.gone && known.last+uint64(lag.Milliseconds()) < ms: //nolint:gosec // positive
-			known.gone, some = true, true
+		case id == p.me:
+		case known.gone:
+			if silent > retention {
+				delete(p.known, id)
+			}
+		case p.backlog && known.ms+uint64(lag.Milliseconds()) < ms: //nolint:gosec // positive
+			known.gone = true // before this one began
 			p.heard--
+		case silent > lag:
+			known.gone, missing = true, true
+			p.heard--
+		case known.last.Before(by):
+			by = known.last
 		}
 	}
-	return some
+	return by, missing
 }

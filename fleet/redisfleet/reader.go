@@ -3,6 +3,7 @@ package redisfleet
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -20,6 +21,8 @@ const (
 	maxRest    = 50 * time.Millisecond
 )
 
+var errOrder = errors.New("redisfleet: entries are not in order")
+
 // read tells the followers what is on the stream, until the Bus is closed.
 func (b *Bus) read() {
 	select {
@@ -34,6 +37,7 @@ func (b *Bus) read() {
 		cancel()
 	}()
 	r := reader{bus: b}
+	r.me = b.id
 	for !r.begin(ctx) {
 		b.stats.errors.Add(1)
 		if !b.pause(b.lag / (4 * pulses)) {
@@ -138,6 +142,10 @@ func (r *reader) take(entries []rueidis.XRangeEntry) error {
 			return err
 		}
 		at.Epoch = r.at.Epoch
+		if !later(at, r.at) { // which Redis does not do
+			r.lose(r.at)
+			return errOrder
+		}
 		r.at, b.at = at, at
 		r.hear(entry.FieldValues[field], at)
 	}
@@ -150,7 +158,7 @@ func (r *reader) checkOrder(ctx context.Context) error {
 	b := r.bus
 	b.mu.Lock()
 	added := b.added
-	behind := later(r.at, added) && time.Since(b.heard) >= b.lag
+	behind := later(r.at, added) && time.Since(b.back) >= b.lag
 	b.mu.Unlock()
 	if !behind {
 		return nil
@@ -189,7 +197,7 @@ func (r *reader) hear(data string, at fleet.Position) {
 		return
 	}
 	own := e.publisher == b.id
-	switch r.publishers.hear(&e, at.Number) {
+	switch r.publishers.hear(&e, at.Number, b.lag) {
 	case stale:
 		b.stats.stale.Add(1)
 		if own && e.kind == message { // sent again; everybody knows of it, or has forgotten everything
@@ -234,25 +242,30 @@ func (b *Bus) cameBack(number uint64) {
 	}
 }
 
-// pulseCameBack tells the followers that everything which was accepted before the pulse was sent
-// has been read; unless that is another order now, or a publisher has fallen silent.
+// pulseCameBack tells the followers that everything which was accepted before the pulse was sent, or
+// the last pulse of another, has been read; unless that is another order now, or a publisher has fallen silent.
 func (r *reader) pulseCameBack(e *envelope, at fleet.Position) {
 	b := r.bus
 	sent, ok := b.sent[e.pulse]
 	delete(b.sent, e.pulse)
-	if !ok || len(e.payload) != 8 {
+	if !ok || len(e.payload) != pulseLength {
 		return
 	}
 	if epoch := binary.BigEndian.Uint64(e.payload); epoch != at.Epoch {
 		at.Epoch = epoch
 		r.lose(at)
 	}
-	if r.missing(at.Number, b.lag, b.config.Retention) && !r.backlog {
+	by, missing := r.pulsed(sent, at.Number, b.lag, b.config.Retention)
+	if missing {
 		r.lose(at)
 	}
 	r.backlog = false
-	b.heard, b.count = sent, r.heard
+	b.back, b.count = sent, r.heard
+	if by.IsZero() { // somebody is not heard yet
+		return
+	}
+	b.heard = by
 	for _, f := range b.followers {
-		f.Heard(at, sent)
+		f.Heard(at, by)
 	}
 }

@@ -11,8 +11,8 @@ type busStats struct {
 
 // BusStats is a snapshot of what a [Bus] has done since it was made.
 type BusStats struct {
-	// Behind is for how long the bus has not been heard, up to a quarter of Lag when all is
-	// well; since the Bus was made if it never was.
+	// Behind is for how long the bus has not been heard, or one of the other replicas: up to three
+	// quarters of Lag when all is well; since the Bus was made if it never was.
 	Behind time.Duration
 	// Heard is whether it has been heard within Lag: if not, its followers trust nothing older.
 	Heard bool

@@ -266,6 +266,9 @@ func (s *Store) ask(ctx context.Context, commands func(rueidis.Client) rueidis.C
 	var err error
 	select {
 	case <-ctx.Done():
+		if took := time.Since(began); took > s.breaker.budget { // who has no time learns that, too
+			s.breaker.learn(took, nil)
+		}
 		return nil, ctx.Err()
 	case results = <-done:
 		for _, result := range results {

@@ -182,6 +182,7 @@ func (b *Bus) batch(tick, again bool) [][]byte {
 		}
 	}
 	e := envelope{kind: pulse, publisher: b.id, number: number, pulse: b.pulse, payload: binary.BigEndian.AppendUint64(nil, b.epoch)}
+	e.payload = binary.BigEndian.AppendUint64(e.payload, uint64(now.UnixMilli())) //nolint:gosec // after 1970
 	return append(batch, e.seal(b.keys[0]))
 }
 

@@ -72,7 +72,9 @@ func (s *Shared[V]) Resolve(
 	}
 	var data []byte
 	var settle func([]byte, time.Duration)
-	panicked := catch.Protect(func() { data, settle = s.Store.Fetch(ctx, key, usable) })
+	fetching, cancel := half(ctx)
+	panicked := catch.Protect(func() { data, settle = s.Store.Fetch(fetching, key, usable) })
+	cancel()
 	switch {
 	case panicked != nil, settle == nil && (data == nil || !last.usable):
 		return verify(ctx)
@@ -92,6 +94,15 @@ func (s *Shared[V]) Resolve(
 		fresh = nil
 	}
 	return v, err
+}
+
+// half leaves as much time to verify as a store may take to find out that there is nothing.
+func half(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/2)
 }
 
 // record returns what others may use of what a verification that began after a position has
