@@ -68,8 +68,8 @@ func (c *Cache[V]) Consistent() error {
 				return fmt.Errorf("shard %d: what is leased is not stored", i)
 			case item != nil && item.Value().leased() != l:
 				return fmt.Errorf("shard %d: another is stored than is leased", i)
-			case l.place() > 0:
-				places[l.place()]++
+			case l.state.Load()>>stateFlags > 0:
+				places[l.state.Load()>>stateFlags]++
 			}
 		}
 	}

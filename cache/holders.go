@@ -35,17 +35,12 @@ func (l *lease) leased() *lease { return l }
 
 func (l *lease) gone() bool { return l.state.Load()&isGone != 0 }
 
-func (l *lease) place() uint32 { return l.state.Load() >> stateFlags }
-
 // use says that the entry was asked for. It is written to once only, until it is read.
 func (l *lease) use() {
 	if l.state.Load()&isUsed == 0 {
 		l.state.Or(isUsed)
 	}
 }
-
-// unused reports whether the entry was not asked for since the last time.
-func (l *lease) unused() bool { return l.state.And(^uint32(isUsed))&isUsed == 0 }
 
 // maxPlaces is 8 MB of them.
 const maxPlaces = 1 << 21

@@ -183,7 +183,7 @@ func (s *space[T]) remove(shard *spaceShard[T], l *lease) {
 // end ends a lease: its entry does not count any more.
 func (s *space[T]) end(shard *spaceShard[T], l *lease) {
 	heap.Remove(&shard.ends, int(l.index))
-	s.holders.drop(l.place())
+	s.holders.drop(l.state.Load() >> stateFlags)
 }
 
 // drop has the entry with this lease found nowhere, once the store does not have it.
@@ -208,7 +208,7 @@ func (s *space[T]) evictOldest(shard *spaceShard[T], keep Key) {
 		switch {
 		case oldest == nil:
 			return
-		case again <= 0 || oldest.unused():
+		case again <= 0 || oldest.state.And(^uint32(isUsed))&isUsed == 0:
 			s.remove(shard, oldest)
 			return
 		}

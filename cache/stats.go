@@ -20,20 +20,13 @@ const (
 
 // String returns the result's name in lower case.
 func (r Result) String() string {
-	switch r {
-	case Miss:
-		return "miss"
-	case Hit:
-		return "hit"
-	case Shared:
-		return "shared"
-	case Stale:
-		return "stale"
-	case Negative:
-		return "negative"
+	if int(r) < len(resultNames) {
+		return resultNames[r]
 	}
 	return "unknown"
 }
+
+var resultNames = [...]string{Miss: "miss", Hit: "hit", Shared: "shared", Stale: "stale", Negative: "negative"}
 
 // Stats is a snapshot of what a [Cache] holds and has done since it was made.
 type Stats struct {

@@ -210,15 +210,7 @@ func (a *Authenticator) watched(ctx context.Context, r *request) (streams.Sessio
 func (a *Authenticator) clock() uint64 { return a.forgotten.Clock() }
 
 // again verifies the session of an open stream, which is counted once only.
-func (a *Authenticator) again(ctx context.Context, r *request) (id *identity, refused *refusal.Refusal) {
-	returned := false
-	defer func() {
-		if p := recover(); p != nil || !returned {
-			id, refused = nil, refusal.VerificationFailed
-			a.report(ctx, refused, errNotShown, nil)
-		}
-	}()
-	id, _, refused = a.find(ctx, r, true)
-	returned = true
+func (a *Authenticator) again(ctx context.Context, r *request) (*identity, *refusal.Refusal) {
+	id, _, refused := a.shielded(ctx, func() (*identity, telemetry.Result, *refusal.Refusal) { return a.find(ctx, r, true) })
 	return id, refused
 }

@@ -223,7 +223,8 @@ func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, 
 	if g.skipped.Match(fullMethod) {
 		return ctx, nil, nil, nil
 	}
-	r := newRequest(&call)
+	r, _ := requests.Get().(*request)
+	r.call, r.headers = call, &r.call
 	id, refused := g.authenticate(ctx, r)
 	if refused != nil {
 		return nil, nil, nil, refused
@@ -234,22 +235,23 @@ func (g *guard) admit(ctx context.Context, fullMethod string) (context.Context, 
 // authenticate returns the identity behind a request, or why it is refused. Without a
 // credential, where that is allowed, both are nil.
 func (g *guard) authenticate(ctx context.Context, r *request) (*identity, *refusal.Refusal) {
-	id, result, refused := g.identify(ctx, r)
+	id, result, refused := g.shielded(ctx, func() (*identity, telemetry.Result, *refusal.Refusal) { return g.way.identify(ctx, r) })
 	g.record(ctx, result, id, refused)
 	return id, refused
 }
 
-// identify is that of the way. What panics there is an Extractor or the func of
-// WithKeyContext, and what it said may hold the credential.
-func (g *guard) identify(ctx context.Context, r *request) (id *identity, result telemetry.Result, refused *refusal.Refusal) {
+// shielded is what identify returns, if it does. What panics there is an Extractor or the
+// func of WithKeyContext, and what it said may hold the credential.
+func (g *guard) shielded(
+	ctx context.Context, identify func() (*identity, telemetry.Result, *refusal.Refusal),
+) (id *identity, result telemetry.Result, refused *refusal.Refusal) {
 	returned := false
 	defer func() {
 		if p := recover(); p != nil || !returned {
-			id, result, refused = nil, telemetry.Rejected, refusal.VerificationFailed
-			g.report(ctx, refused, errNotShown, nil)
+			id, result, refused = nil, telemetry.Rejected, g.extractorFailed(ctx)
 		}
 	}()
-	id, result, refused = g.way.identify(ctx, r)
+	id, result, refused = identify()
 	returned = true
 	return id, result, refused
 }

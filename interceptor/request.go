@@ -43,14 +43,6 @@ type request struct {
 // requests are those that were answered from memory: what nearly all calls are.
 var requests = sync.Pool{New: func() any { return new(request) }}
 
-// newRequest returns the request of a gRPC call.
-func newRequest(call *incoming.Call) *request {
-	r, _ := requests.Get().(*request)
-	r.call = *call
-	r.headers = &r.call
-	return r
-}
-
 // newSupplied returns the request with a header that a door has received.
 func (g *guard) newSupplied(header http.Header) *request {
 	r, _ := requests.Get().(*request)
@@ -277,8 +269,8 @@ func (a *Authenticator) secrets(r *request) []string {
 
 // extractorFailed is the refusal of a call in which an extractor did not return. What it
 // said may hold the credential.
-func (a *Authenticator) extractorFailed(ctx context.Context) *refusal.Refusal {
-	a.report(ctx, refusal.VerificationFailed, errNotShown, nil)
+func (g *guard) extractorFailed(ctx context.Context) *refusal.Refusal {
+	g.report(ctx, refusal.VerificationFailed, errNotShown, nil)
 	return refusal.VerificationFailed
 }
 

@@ -47,7 +47,7 @@ func (a *Authenticator) find(ctx context.Context, r *request, recheck bool) (*id
 		do = a.cache.Recheck
 	}
 	id, how, err := do(ctx, r.key, load, tags...)
-	result := resultOf(how)
+	result := results[how]
 	if err != nil {
 		return nil, result, answered(ctx, err)
 	}
@@ -76,19 +76,9 @@ func (a *Authenticator) notFound(ctx context.Context) *refusal.Refusal {
 	return a.extractorFailed(ctx)
 }
 
-func resultOf(r cache.Result) telemetry.Result {
-	switch r {
-	case cache.Hit:
-		return telemetry.Hit
-	case cache.Shared:
-		return telemetry.Shared
-	case cache.Stale:
-		return telemetry.Stale
-	case cache.Negative:
-		return telemetry.Negative
-	case cache.Miss:
-	}
-	return telemetry.Miss
+// results are those of the cache as they are counted.
+var results = [...]telemetry.Result{
+	cache.Miss: telemetry.Miss, cache.Hit: telemetry.Hit, cache.Shared: telemetry.Shared, cache.Stale: telemetry.Stale, cache.Negative: telemetry.Negative,
 }
 
 // uncached is what an Authenticator without a cache knows of its verifications.
@@ -118,11 +108,6 @@ func (u *uncached) Forget(tag cache.Tag) { u.Mark(tag) }
 
 // ForgetAll marks everything as forgotten.
 func (u *uncached) ForgetAll() { u.MarkAll() }
-
-// ForgottenSince reports whether any of tags was forgotten after began.
-func (u *uncached) ForgottenSince(began uint64, tags ...cache.Tag) bool {
-	return u.Since(began, tags...)
-}
 
 // verifyAlone verifies for one call, on a context of its own making. An answer that was
 // forgotten meanwhile is found out anew, but not for ever.
