@@ -67,6 +67,8 @@ func replica(text string) error {
 	config.Redis.Username, config.Redis.Password = "fleet", "pw"
 	if o.Patient {
 		config.Budget, config.Wait = 10*time.Second, patience
+		config.Redis.ConnWriteTimeout = patience
+		config.Redis.Dialer = net.Dialer{Timeout: patience, KeepAlive: patience}
 	}
 	bus, err := redisfleet.NewBus(config)
 	if err != nil {
