@@ -294,6 +294,38 @@ func TestAnOpenStreamWaitsToBeVerified(t *testing.T) {
 	}
 }
 
+// TestASessionThatIsClosedTwice gives back what is another's by then no second time, and is not watched.
+func TestASessionThatIsClosedTwice(t *testing.T) {
+	names := &slowNames{told: make(chan string, 1000)}
+	a, s := fromMemory(t, names, "sid=mine")
+	sessions := map[string]*interceptor.Session{}
+	for _, token := range []string{"theirs", "others"} {
+		for range 2 { // known from memory, the second time
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			found, err := a.Authenticate(t.Context(), http.Header{"Cookie": {"sid=" + token}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions[token] = found.Session
+		}
+	}
+	if _, err := s.Watch(t.Context()); err == nil {
+		t.Error("it is watched after it was closed")
+	}
+	names.hold()
+	for token, session := range sessions {
+		if _, err := session.Watch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-names.told; got != token {
+			t.Errorf("%q is named, want %q", got, token)
+		}
+		_ = session.Close()
+	}
+}
+
 // TestASessionIsOneRequests: memory for one that has been used already is left to whoever has it.
 func TestASessionIsOneRequests(t *testing.T) {
 	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) { return token, nil },
