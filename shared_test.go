@@ -82,18 +82,18 @@ func TestARecordIsKeptForWhatIsLeftOfItsTime(t *testing.T) {
 // record says nothing about another.
 func TestWhatIsSharedWithoutItsSession(t *testing.T) {
 	line, o := fleet.NewLocal(), newOwner("t1")
-	any := func() ([]byte, error) { return []byte("anybody's"), nil }
+	anybodys := func() ([]byte, error) { return []byte("anybody's"), nil }
 	join := func(store fleet.Store, codec fleet.Codec) asker {
 		return asker{t, o, newAuth(t, o, hour, interceptor.WithBus(line, busSecret), interceptor.WithSharedCache(store, codec))}
 	}
-	s := &crooked{decode: any}
+	s := &crooked{decode: anybodys}
 	join(s, nil).wants("the first", 1, codes.OK)
 	join(s, s).wants("one with a codec", 1, codes.OK)
 	join(s, s).wants("the next", 0, codes.OK) // of what that has stored
 
 	record := slices.Collect(maps.Values(s.records))[0]
 	s.fetch = func(usable func([]byte) bool) ([]byte, func([]byte, time.Duration)) {
-		if s.decode = any; !usable(record) {
+		if s.decode = anybodys; !usable(record) {
 			t.Error("it may not be used")
 		}
 		s.decode = func() ([]byte, error) { panic("x") }
