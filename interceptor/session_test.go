@@ -326,6 +326,58 @@ func TestASessionThatIsClosedTwice(t *testing.T) {
 	}
 }
 
+// asked is a context that tells when something is looked for in it.
+type asked struct {
+	context.Context //nolint:containedctx // it is one
+
+	tell func()
+}
+
+func (a asked) Value(key any) any {
+	a.tell()
+	return a.Context.Value(key)
+}
+
+// TestAForgetBetweenAnAnswerAndItsSession is not missed by what is watched from then on.
+func TestAForgetBetweenAnAnswerAndItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out atomic.Bool
+		a, err := interceptor.NewSessionAuth(func(context.Context, string, http.Header) (string, error) {
+			if out.Load() {
+				return "", interceptor.ErrInvalidSession
+			}
+			return "ada", nil
+		}, func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+			return &authcontext.AuthContext{Subject: s}, nil
+		}, interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := http.Header{"Authorization": {"Bearer x"}}
+		if _, err := a.Authenticate(t.Context(), header); err != nil {
+			t.Fatal(err)
+		}
+		found, err := a.Authenticate(asked{t.Context(), func() {
+			if a.Stats().Hits == 1 && out.CompareAndSwap(false, true) {
+				_ = a.Forget(context.Background(), "x")
+			}
+		}}, header)
+		if err != nil || !out.Load() {
+			t.Fatal(err, out.Load())
+		}
+		ctx, err := found.Session.Watch(context.WithoutCancel(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer found.Session.Close() //nolint:errcheck // it is looked at
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute):
+			t.Error("it goes on")
+		}
+	})
+}
+
 // TestASessionIsOneRequests: memory for one that has been used already is left to whoever has it.
 func TestASessionIsOneRequests(t *testing.T) {
 	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) { return token, nil },
