@@ -328,7 +328,7 @@ func TestASessionThatIsClosedTwice(t *testing.T) {
 
 // asked is a context that tells when something is looked for in it.
 type asked struct {
-	context.Context //nolint:containedctx // it is one
+	context.Context
 
 	tell func()
 }
@@ -369,7 +369,7 @@ func TestAForgetBetweenAnAnswerAndItsSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer found.Session.Close() //nolint:errcheck // it is looked at
+		defer found.Session.Close()
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Minute):
