@@ -294,6 +294,90 @@ func TestAnOpenStreamWaitsToBeVerified(t *testing.T) {
 	}
 }
 
+// TestASessionThatIsClosedTwice gives back what is another's by then no second time, and is not watched.
+func TestASessionThatIsClosedTwice(t *testing.T) {
+	names := &slowNames{told: make(chan string, 1000)}
+	a, s := fromMemory(t, names, "sid=mine")
+	sessions := map[string]*interceptor.Session{}
+	for _, token := range []string{"theirs", "others"} {
+		for range 2 { // known from memory, the second time
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			found, err := a.Authenticate(t.Context(), http.Header{"Cookie": {"sid=" + token}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions[token] = found.Session
+		}
+	}
+	if _, err := s.Watch(t.Context()); err == nil {
+		t.Error("it is watched after it was closed")
+	}
+	names.hold()
+	for token, session := range sessions {
+		if _, err := session.Watch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-names.told; got != token {
+			t.Errorf("%q is named, want %q", got, token)
+		}
+		_ = session.Close()
+	}
+}
+
+// asked is a context that tells when something is looked for in it.
+type asked struct {
+	context.Context
+
+	tell func()
+}
+
+func (a asked) Value(key any) any {
+	a.tell()
+	return a.Context.Value(key)
+}
+
+// TestAForgetBetweenAnAnswerAndItsSession is not missed by what is watched from then on.
+func TestAForgetBetweenAnAnswerAndItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out atomic.Bool
+		a, err := interceptor.NewSessionAuth(func(context.Context, string, http.Header) (string, error) {
+			if out.Load() {
+				return "", interceptor.ErrInvalidSession
+			}
+			return "ada", nil
+		}, func(_ context.Context, s string) (*authcontext.AuthContext, error) {
+			return &authcontext.AuthContext{Subject: s}, nil
+		}, interceptor.WithCache(cache.Policy{TTL: time.Hour}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := http.Header{"Authorization": {"Bearer x"}}
+		if _, err := a.Authenticate(t.Context(), header); err != nil {
+			t.Fatal(err)
+		}
+		found, err := a.Authenticate(asked{t.Context(), func() {
+			if a.Stats().Hits == 1 && out.CompareAndSwap(false, true) {
+				_ = a.Forget(context.Background(), "x")
+			}
+		}}, header)
+		if err != nil || !out.Load() {
+			t.Fatal(err, out.Load())
+		}
+		ctx, err := found.Session.Watch(context.WithoutCancel(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer found.Session.Close()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute):
+			t.Error("it goes on")
+		}
+	})
+}
+
 // TestASessionIsOneRequests: memory for one that has been used already is left to whoever has it.
 func TestASessionIsOneRequests(t *testing.T) {
 	a, err := interceptor.NewSessionAuth(func(_ context.Context, token string, _ http.Header) (string, error) { return token, nil },

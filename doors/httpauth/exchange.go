@@ -162,6 +162,7 @@ func (x *exchange) finish() error {
 		return x.failure
 	}
 	x.finished = true
+	leaveForm(x.call.Request, &x.request)
 	if x.conn != nil {
 		return nil // see hijacked.Close
 	}

@@ -189,9 +189,7 @@ func isNavigation(r *http.Request) bool {
 func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	fullMethod, skipped := d.skips(r)
 	if skipped && (fullMethod == "" || d.rules == nil) {
-		seen := d.unseen(r)
-		defer leaveForm(r, seen)
-		next.ServeHTTP(w, seen)
+		d.pass(w, r, next)
 		return
 	}
 	x := &exchange{call: peers.RequestContext{Context: r.Context(), Request: r}, writer: w}
@@ -221,7 +219,6 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	x.request = *r.WithContext(x) //nolint:contextcheck // it is made of the request's
 	x.request.Header = header
 	d.hideTrailer(&x.request)
-	defer leaveForm(r, &x.request)
 	next.ServeHTTP(x.responseWriter(), &x.request)
 	x.keepPrivate()
 	if ended := x.finish(); ended != nil {
@@ -244,6 +241,13 @@ func (x *exchange) admit(d *door, r *http.Request, fullMethod string) error {
 		return x.outlast()
 	}
 	return nil
+}
+
+// pass serves a request that was not authenticated.
+func (d *door) pass(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	seen := d.unseen(r)
+	defer leaveForm(r, seen)
+	next.ServeHTTP(w, seen)
 }
 
 // unseen returns a request that was not authenticated as its handler may see it.
