@@ -2,8 +2,14 @@ package redisfleet_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/grpc-sessionauth/sessionauth/cache"
+	"github.com/grpc-sessionauth/sessionauth/fleet/redisfleet"
 )
 
 // TestADelayThatGrowsHidesNothing: somebody passes on what a replica says, all of it and in order,
@@ -101,4 +107,75 @@ func TestWhatDoesNotFitIsMissed(t *testing.T) {
 			t.Fatalf("%d of %d were heard, and of the one that was not sent, missed is %t", applied, most+1, missed)
 		}
 	}
+}
+
+// TestAClockOfRedisThatIsFarAheadFillsNothing: by time, nothing of what is added then is ever old.
+func TestAClockOfRedisThatIsFarAheadFillsNothing(t *testing.T) {
+	s := startRedis(t)
+	b, l := join(t, s.config(), patientLag)
+	s.do("XADD sessionauth:{test}:bus 99999999999999-1 x y")
+	const most = 1 << 16
+	s.do("EVAL", "for i = 1, tonumber(ARGV[1]) do redis.call('XADD', KEYS[1], '*', 'x', 'y') end", "1", "sessionauth:{test}:bus", fmt.Sprint(most+1000))
+	eventually(t, "it is trimmed", func() bool {
+		length, err := s.do("XLEN sessionauth:{test}:bus").AsInt64()
+		return err == nil && length <= most+500
+	})
+	publish(t, b, 1)
+	l.untilApplied(t, 1)
+}
+
+// TestWhoHasNoTimeLearnsThatRedisIsSlow, or each would wait for it anew.
+func TestWhoHasNoTimeLearnsThatRedisIsSlow(t *testing.T) {
+	s := startRedis(t)
+	c := s.config()
+	c.Budget = time.Second
+	store := newStore(t, c)
+	s.signal(syscall.SIGSTOP)
+	calls := 0
+	for ; store.Stats().Reached && calls < 20; calls++ {
+		ctx, cancel := context.WithTimeout(t.Context(), c.Budget/2)
+		store.Fetch(ctx, cache.Key{}, func([]byte) bool { return true })
+		cancel()
+	}
+	if calls > 4 {
+		t.Errorf("%d calls waited for a frozen Redis", calls)
+	}
+}
+
+// TestAPublisherDoesNotWaitForABusThatIsClosed.
+func TestAPublisherDoesNotWaitForABusThatIsClosed(t *testing.T) {
+	s := startRedis(t)
+	b, _ := join(t, s.config(), time.Hour)
+	s.signal(syscall.SIGSTOP)
+	published := make(chan error)
+	waits := &noticed{t.Context(), make(chan struct{}, 1)}
+	go func() { published <- b.Publish(waits, forgotten(t, 1)) }()
+	<-waits.waited
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = b.Close(ctx)
+	select {
+	case err := <-published:
+		if !errors.Is(err, redisfleet.ErrNotAccepted) {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("it waits for Lag")
+	}
+	s.signal(syscall.SIGCONT)
+}
+
+// noticed is a context that says when somebody waits for it.
+type noticed struct {
+	context.Context //nolint:containedctx // is one
+
+	waited chan struct{}
+}
+
+func (n *noticed) Done() <-chan struct{} {
+	select {
+	case n.waited <- struct{}{}:
+	default:
+	}
+	return n.Context.Done()
 }

@@ -20,6 +20,8 @@ import (
 // been told, or not yet, for it is sent again while the Bus is open.
 var ErrNotAccepted = errors.New("redisfleet: the bus has not accepted the message")
 
+var errClosed = fmt.Errorf("%w: the Bus is closed, or nobody has followed it", ErrNotAccepted)
+
 const (
 	// minLag is the shortest Lag that a Bus can keep.
 	minLag = 100 * time.Millisecond
@@ -142,6 +144,8 @@ func (b *Bus) Publish(ctx context.Context, f fleet.Forgotten) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrNotAccepted, ctx.Err())
+	case <-b.stop:
+		return errClosed
 	case <-timer.C:
 		return fmt.Errorf("%w: it did not come back in time", ErrNotAccepted)
 	}
@@ -152,7 +156,7 @@ func (b *Bus) enqueue(payload []byte) (*outgoing, time.Duration, error) {
 	defer b.mu.Unlock()
 	switch {
 	case b.closed || len(b.followers) == 0:
-		return nil, 0, fmt.Errorf("%w: the Bus is closed, or nobody has followed it", ErrNotAccepted)
+		return nil, 0, errClosed
 	case len(b.out) >= maxUnheard:
 		b.number++ // the others miss that one, and forget everything
 		return nil, 0, fmt.Errorf("%w: too many have not come back", ErrNotAccepted)

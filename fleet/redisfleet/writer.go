@@ -22,6 +22,8 @@ const (
 	// may have dropped it, and others may not have read it.
 	resendFor = 30 * time.Second
 	field     = "e"
+	// maxAhead is how many entries the stream has while their times are of no use.
+	maxAhead = 1 << 16
 )
 
 // write sends what is published, and pulses, until the Bus is closed.
@@ -108,9 +110,19 @@ func (b *Bus) send(tick, again bool) error {
 	return nil
 }
 
+// add keeps the stream as long as Retention. If the clock of Redis is so far ahead, or somebody added
+// an id that is, what is added from then on is never old: then it is bounded by number.
 func (b *Bus) add(client rueidis.Client, data []byte) rueidis.Completed {
-	oldest := strconv.FormatInt(time.Now().Add(-b.config.Retention).UnixMilli(), 10)
-	return client.B().Xadd().Key(b.config.key("bus")).Minid().Almost().Threshold(oldest).Id("*").FieldValue().FieldValue(field, rueidis.BinaryString(data)).Build()
+	now := time.Now()
+	b.mu.Lock()
+	ahead := later(b.added, fleet.Position{Number: uint64(now.Add(b.config.Retention).UnixMilli())}) //nolint:gosec // after 1970
+	b.mu.Unlock()
+	to, value := client.B().Xadd().Key(b.config.key("bus")), rueidis.BinaryString(data)
+	if ahead {
+		return to.Maxlen().Almost().Threshold(strconv.Itoa(maxAhead)).Id("*").FieldValue().FieldValue(field, value).Build()
+	}
+	oldest := strconv.FormatInt(now.Add(-b.config.Retention).UnixMilli(), 10)
+	return to.Minid().Almost().Threshold(oldest).Id("*").FieldValue().FieldValue(field, value).Build()
 }
 
 // learnEpoch reads the name of the order that the stream has, or gives it one: a flush or a
