@@ -167,7 +167,7 @@ func TestAPublisherDoesNotWaitForABusThatIsClosed(t *testing.T) {
 
 // noticed is a context that says when somebody waits for it.
 type noticed struct {
-	context.Context //nolint:containedctx // is one
+	context.Context
 
 	waited chan struct{}
 }

@@ -39,33 +39,33 @@ const (
 	gap                  // something before it was missed
 )
 
+// meet judges the first envelope of a publisher.
+func (p *publishers) meet(e *envelope, ms uint64) verdict {
+	switch {
+	case e.kind == bye:
+		return stale
+	case len(p.known) >= maxPublishers:
+		return gap // and again: there is no room to know it in
+	case p.known == nil:
+		p.known = map[uint64]*progress{}
+	}
+	known := &progress{number: e.number, pulse: e.pulse, ms: ms, last: p.clock, since: p.clock}
+	if e.kind == pulse {
+		known.last = p.sent(e)
+	}
+	p.known[e.publisher] = known
+	p.heard++
+	if e.number == 0 || e.kind == message && e.number == 1 {
+		return next
+	}
+	return gap
+}
+
 // hear judges an envelope by what its publisher sent before.
 func (p *publishers) hear(e *envelope, ms uint64, lag time.Duration) verdict {
 	known, found := p.known[e.publisher]
 	if !found {
-		if e.kind == bye {
-			return stale
-		}
-		first := e.number
-		if e.kind == message {
-			first--
-		}
-		if len(p.known) >= maxPublishers {
-			return gap // and again: there is no room to know it in
-		}
-		if p.known == nil {
-			p.known = map[uint64]*progress{}
-		}
-		known = &progress{number: e.number, pulse: e.pulse, ms: ms, last: p.clock, since: p.clock}
-		if e.kind == pulse {
-			known.last = p.sent(e)
-		}
-		p.known[e.publisher] = known
-		p.heard++
-		if first == 0 {
-			return next
-		}
-		return gap
+		return p.meet(e, ms)
 	}
 	v := next
 	switch {

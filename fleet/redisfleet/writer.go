@@ -115,7 +115,7 @@ func (b *Bus) send(tick, again bool) error {
 func (b *Bus) add(client rueidis.Client, data []byte) rueidis.Completed {
 	now := time.Now()
 	b.mu.Lock()
-	ahead := later(b.added, fleet.Position{Number: uint64(now.Add(b.config.Retention).UnixMilli())}) //nolint:gosec // after 1970
+	ahead := later(b.added, fleet.Position{Number: uint64(now.Add(b.config.Retention).UnixMilli())})
 	b.mu.Unlock()
 	to, value := client.B().Xadd().Key(b.config.key("bus")), rueidis.BinaryString(data)
 	if ahead {
@@ -194,7 +194,7 @@ func (b *Bus) batch(tick, again bool) [][]byte {
 		}
 	}
 	e := envelope{kind: pulse, publisher: b.id, number: number, pulse: b.pulse, payload: binary.BigEndian.AppendUint64(nil, b.epoch)}
-	e.payload = binary.BigEndian.AppendUint64(e.payload, uint64(now.UnixMilli())) //nolint:gosec // after 1970
+	e.payload = binary.BigEndian.AppendUint64(e.payload, uint64(now.UnixMilli()))
 	return append(batch, e.seal(b.keys[0]))
 }
 
