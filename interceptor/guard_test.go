@@ -108,6 +108,16 @@ func TestAWholeHeaderIsHandedOnUpToItsBound(t *testing.T) {
 	}
 }
 
+// TestNobodysHeaderForHandlers: nobody names somebody either.
+func TestNobodysHeaderForHandlers(t *testing.T) {
+	a := newBenchAuth(t, interceptor.WithOptionalAuth())
+	header := http.Header{"X-Auth-Subject": {"x"}, "Accept": {"a"}}
+	found, err := a.Authenticate(t.Context(), header)
+	if got := found.HandlerHeader(header); err != nil || found.Identity != nil || len(got) != 1 || got.Get("Accept") != "a" {
+		t.Errorf("%v, %v, %v", got, found, err)
+	}
+}
+
 // TestTheHeaderForHandlers: without what is not theirs, and otherwise as it came.
 func TestTheHeaderForHandlers(t *testing.T) {
 	g, err := interceptor.NewGatewayAuth(interceptor.WithSharedSecrets(strings.Repeat("s", 32)))

@@ -145,6 +145,14 @@ func TestWhatStands(t *testing.T) {
 		"not heard for the lag":                    {func(*member.Member, *line) { time.Sleep(lag) }, at(10), false},
 		"forgotten here, and not come back":        {forgotten(false, ours), at(10), false},
 		"forgotten here, not come back, and later": {forgotten(false, ours), at(12), false},
+		"forgotten here, not come back, and one before it need not": {func(m *member.Member, _ *line) {
+			_ = m.Forget(context.Background(), of(0, others))
+			time.Sleep(keep / 2)
+			_ = m.Forget(context.Background(), of(0, ours))
+			time.Sleep(keep / 2)
+			_ = m.Forget(context.Background(), of(0, cache.Tag{8}))
+			m.Heard(at(10), time.Now())
+		}, at(12), false},
 		"a stranger forgotten here, not come back": {forgotten(false, others), at(10), true},
 		"everything forgotten here, not come back": {forgottenAll(false), at(12), false},
 		"forgotten here, and come back":            {forgotten(true, ours), at(10), false},

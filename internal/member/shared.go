@@ -130,10 +130,7 @@ func (s *Shared[V]) record(v V, err error, at fleet.Position, began time.Time) (
 	if keep -= time.Since(began); keep <= 0 {
 		return nil, keep
 	}
-	data, err := r.Encode()
-	if err != nil {
-		return nil, keep
-	}
+	data, _ := r.Encode() // nil for what cannot be shared
 	return data, keep
 }
 
